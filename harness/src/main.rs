@@ -1,0 +1,2 @@
+//! Test-and-benchmark harness around `ipmpsc`.
+fn main() {}

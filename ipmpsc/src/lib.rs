@@ -1,0 +1,1 @@
+//! Inter-process multiple-producer single-consumer channels over a shared-memory ring buffer.
