@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The ring's algorithm under loom, which runs each test with every interleaving of its threads and
+# every value that the memory model lets a load return, up to a bound on preemptions.
+#
+# LOOM_MAX_PREEMPTIONS bounds how often a thread is taken off the processor against its will. The
+# cost grows exponentially with it, and nearly all known bugs of this kind need one or two; 2 keeps
+# the step short, and 3 is for a person who changed an ordering:
+#   LOOM_MAX_PREEMPTIONS=3 bash ci/loom.sh
+set -euxo pipefail
+cd "$(dirname "$0")"/..
+
+export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-2}"
+
+# --cfg loom swaps std's atomics for loom's (ipmpsc/src/atomic.rs). It reaches every dependency, so
+# the results get a folder of their own: in the usual one they would evict all that is built there.
+# --lib: the loom tests live inside src; --release: the search is the whole cost.
+RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" \
+  cargo test -p ipmpsc --lib --release --locked --target-dir "${CARGO_TARGET_DIR:-target}/loom"
