@@ -1,1 +1,97 @@
 //! Inter-process multiple-producer single-consumer channels over a shared-memory ring buffer.
+//!
+//! Any number of processes send messages of any size into a ring in one shared file; one process
+//! receives them. No daemon, no thread, no system call while both sides are busy. Typed messages
+//! go through serde; byte slices go as they are, and can be read where they lie. Any process may
+//! be killed at any instruction: the others go on within a tenth of a second, with every message
+//! whose `send` had returned, and no other.
+//!
+//! ```
+//! use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+//!
+//! let (path, ring) = SharedRingBuffer::create_temp(32 * 1024)?;
+//! let mut receiver = Receiver::new(ring);
+//!
+//! // In other processes, any number of them:
+//! let sender = Sender::new(SharedRingBuffer::open(&path)?);
+//! sender.send(&("temperature", 21.5))?;
+//!
+//! // Borrowed from the ring, not copied:
+//! let mut context = receiver.zero_copy_context();
+//! let (name, value): (&str, f64) = context.recv()?;
+//! assert_eq!((name, value), ("temperature", 21.5));
+//! # Ok::<(), ipmpsc::Error>(())
+//! ```
+//!
+//! # Guarantees
+//!
+//! - A message whose send has returned `Ok` is never lost while the file exists; one whose sender
+//!   dies inside the send arrives whole or not at all.
+//! - Messages have one total order; those of one sender arrive in the order sent.
+//! - A copying receive delivers once. After a receiver's death its successor begins with the
+//!   first message not consumed, so the one in flight may come again.
+//! - A process is taken for dead when the kernel says so, never because it is slow or stopped.
+//! - One receiver at a time, enforced. A message that cannot be decoded costs that message only.
+//! - Whatever bytes a peer leaves in the file, a copying receive answers with an error or a wrong
+//!   message: no undefined behaviour, no endless loop, no allocation beyond the ring's size.
+//!
+//! # Not promised
+//!
+//! - Secrecy, or progress, against a process that can write the file and means harm: it can read
+//!   everything and stall everyone.
+//! - What is *borrowed* from the ring ([`ZeroCopyContext`], [`Message`], [`Receiver::drain`])
+//!   stays as it is only while every process that maps the file keeps to this crate's protocol.
+//!   Where one might not, use the copying receive.
+//! - A process that cuts off a ring's file while it is mapped kills the others by SIGBUS.
+//!   [`Options::anonymous`] makes rings that cannot be cut off.
+//! - Sends from a signal handler.
+//! - A `Vec` of elements without a size, such as `Vec<()>`, may claim any length.
+
+#[cfg(not(loom))]
+mod codec;
+#[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod receiver;
+#[cfg(not(loom))]
+mod region;
+#[cfg(not(loom))]
+mod roster;
+#[cfg(not(loom))]
+mod sender;
+#[cfg(not(loom))]
+mod sys;
+
+// What loom checks: the algorithm alone.
+mod atomic;
+mod error;
+#[cfg_attr(
+    loom,
+    allow(dead_code, reason = "the files that use the rest are left out")
+)]
+mod fault;
+#[cfg_attr(
+    loom,
+    allow(dead_code, reason = "the files that use the rest are left out")
+)]
+mod layout;
+#[cfg_attr(
+    loom,
+    allow(dead_code, reason = "the files that use the rest are left out")
+)]
+mod ring;
+
+pub use error::{Error, Result};
+#[cfg(not(loom))]
+pub use event::Spin;
+#[cfg(not(loom))]
+pub use options::{Options, SharedRingBuffer, Stats};
+#[cfg(not(loom))]
+pub use receiver::{Message, Receiver, ZeroCopyContext};
+#[cfg(not(loom))]
+pub use sender::{Reservation, Sender};
+
+/// Version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,223 @@
+//! Waiting: deadlines, how long to spin before sleeping, and how long to sleep at a stretch.
+//!
+//! A wait first pauses the processor a few dozen times (a hand-over between two running
+//! processes takes less), then yields it for a budget of some microseconds, then sleeps in the
+//! kernel. No sleep is longer than `LONGEST_NAP`, after which the waiter looks at the data, at
+//! its peers' lives and at the closed word again: that, and not the wakes, is what makes every
+//! wait survive every death. Which word is slept on, and why no wake is lost, is in `ring.rs`
+//! (`SYNC(receiver-wait)`, `SYNC(space-wait)`).
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long a waiting [`Sender`](crate::Sender) or [`Receiver`](crate::Receiver) keeps a
+/// processor busy before it sleeps. Waking a sleeper costs tens of microseconds, a hand-over to
+/// a spinning one a fraction of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Spin {
+    /// Up to 50 µs, less where experience shows that it is in vain.
+    #[default]
+    Adaptive,
+    /// Not at all: least power, most latency.
+    Never,
+    /// This long, every time.
+    For(Duration),
+}
+
+/// No waiter sleeps longer without looking around: a peer's death costs at most this much more.
+pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(50);
+const SHORTEST_NAP: Duration = Duration::from_millis(1);
+const MOST_SPIN_US: u32 = 50;
+const LEAST_SPIN_US: u32 = 3;
+/// Pauses before the first yield: one to three microseconds, depending on the processor.
+const PAUSES: u32 = 64;
+
+/// When a wait must end. Monotonic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deadline {
+    /// Do not wait.
+    Now,
+    At(Instant),
+    Never,
+}
+
+impl Deadline {
+    pub(crate) fn after(timeout: Duration) -> Self {
+        if timeout.is_zero() {
+            return Self::Now;
+        }
+        // A timeout beyond what the clock can say is for ever.
+        Instant::now()
+            .checked_add(timeout)
+            .map_or(Self::Never, Self::At)
+    }
+
+    /// What is left, at most `most`; `None` if nothing is.
+    fn left(self, now: Instant, most: Duration) -> Option<Duration> {
+        match self {
+            Self::Now => None,
+            Self::Never => Some(most),
+            Self::At(end) => end
+                .checked_duration_since(now)
+                .filter(|d| !d.is_zero())
+                .map(|d| d.min(most)),
+        }
+    }
+}
+
+/// The spin budget that a handle's waits have taught it.
+#[derive(Debug)]
+pub(crate) struct Learned(AtomicU32);
+
+impl Learned {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(MOST_SPIN_US))
+    }
+
+    fn budget(&self, spin: Spin) -> Duration {
+        match spin {
+            // Relaxed: a hint.
+            Spin::Adaptive => Duration::from_micros(self.0.load(Relaxed).into()),
+            Spin::Never => Duration::ZERO,
+            Spin::For(budget) => budget,
+        }
+    }
+
+    /// Doubles the budget where spinning ended the wait or would have, halves it where not.
+    fn adjust(&self, worth_it: bool) {
+        let now = self.0.load(Relaxed);
+        let next = if worth_it { now * 2 } else { now / 2 };
+        self.0
+            .store(next.clamp(LEAST_SPIN_US, MOST_SPIN_US), Relaxed);
+    }
+}
+
+/// What a waiter does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Look again.
+    Again,
+    /// Sleep, at most this long, having looked around.
+    Sleep(Duration),
+    /// Give up.
+    Expired,
+}
+
+/// One wait.
+#[derive(Debug)]
+pub(crate) struct Patience<'a> {
+    learned: &'a Learned,
+    spin: Spin,
+    pauses: u32,
+    started: Option<Instant>,
+    nap: Duration,
+    slept: bool,
+}
+
+impl<'a> Patience<'a> {
+    pub(crate) fn new(spin: Spin, learned: &'a Learned) -> Self {
+        let pauses = if spin == Spin::Never { PAUSES } else { 0 };
+        Self {
+            learned,
+            spin,
+            pauses,
+            started: None,
+            nap: SHORTEST_NAP,
+            slept: false,
+        }
+    }
+
+    /// Says what to do after having looked in vain, and does it unless it is to sleep. With
+    /// `eager`, naps begin short: something is amiss with a peer, or about to change.
+    pub(crate) fn next(&mut self, deadline: Deadline, eager: bool) -> Next {
+        if matches!(deadline, Deadline::Now) {
+            return Next::Expired;
+        }
+        if self.pauses < PAUSES {
+            self.pauses += 1;
+            std::hint::spin_loop();
+            return Next::Again;
+        }
+        let now = Instant::now();
+        let most = if eager { self.nap } else { LONGEST_NAP };
+        let Some(nap) = deadline.left(now, most) else {
+            return Next::Expired;
+        };
+        let started = *self.started.get_or_insert(now);
+        if now.duration_since(started) < self.learned.budget(self.spin) {
+            std::thread::yield_now();
+            return Next::Again;
+        }
+        self.nap = (self.nap * 2).min(LONGEST_NAP);
+        self.slept = true;
+        Next::Sleep(nap)
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        let (Spin::Adaptive, Some(started)) = (self.spin, self.started) else {
+            return;
+        };
+        let short = Duration::from_micros((2 * MOST_SPIN_US).into());
+        self.learned
+            .adjust(!self.slept || started.elapsed() < short);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_timeout_is_too_long_or_too_short() {
+        let now = Instant::now();
+        assert_eq!(Deadline::after(Duration::ZERO).left(now, LONGEST_NAP), None);
+        assert_eq!(
+            Deadline::after(Duration::MAX).left(now, LONGEST_NAP),
+            Some(LONGEST_NAP)
+        );
+        let past = Deadline::At(now);
+        assert_eq!(past.left(now, LONGEST_NAP), None);
+        assert_eq!(past.left(now + Duration::from_secs(1), LONGEST_NAP), None);
+    }
+
+    #[test]
+    fn a_budget_shrinks_when_spinning_is_in_vain_and_grows_back() {
+        let learned = Learned::new();
+        let most = learned.budget(Spin::Adaptive);
+        for _ in 0..10 {
+            learned.adjust(false);
+        }
+        assert_eq!(
+            learned.budget(Spin::Adaptive),
+            Duration::from_micros(LEAST_SPIN_US.into())
+        );
+        for _ in 0..10 {
+            learned.adjust(true);
+        }
+        assert_eq!(learned.budget(Spin::Adaptive), most);
+    }
+
+    #[test]
+    fn a_wait_spins_then_sleeps_then_expires() {
+        let learned = Learned::new();
+        let spin = Spin::For(Duration::from_micros(1));
+        let mut patience = Patience::new(spin, &learned);
+        let deadline = Deadline::after(Duration::from_secs(3600));
+        let slept = std::iter::repeat_with(|| patience.next(deadline, true))
+            .find(|next| *next != Next::Again);
+        assert_eq!(slept, Some(Next::Sleep(SHORTEST_NAP)));
+        assert_eq!(patience.next(deadline, true), Next::Sleep(2 * SHORTEST_NAP));
+        assert_eq!(patience.next(deadline, false), Next::Sleep(LONGEST_NAP));
+        assert_eq!(
+            patience.next(Deadline::At(Instant::now()), false),
+            Next::Expired
+        );
+        assert_eq!(
+            Patience::new(spin, &learned).next(Deadline::Now, false),
+            Next::Expired
+        );
+    }
+}

@@ -1,0 +1,854 @@
+//! The sending end: encode into claimed space, publish, and wait for space where there is none.
+//!
+//! A small value is serialized on the stack before anything is claimed, so a `Serialize`
+//! implementation that panics, fails, sends on the same ring or takes its time holds nobody up.
+//! A large one is measured and then serialized in place, into a claim that is given up if that
+//! goes wrong; it delays the messages behind it meanwhile.
+
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::event::{Deadline, Learned, Next, Patience, Spin};
+use crate::fault::hit;
+use crate::layout::{HEADER_BYTES, Owner, RecordWord, span_of};
+use crate::options::SharedRingBuffer;
+use crate::region::Region;
+use crate::ring::{Claim, Refused};
+use crate::roster::Role;
+use serde::Serialize;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Looks at a claim word in other hands before a `try_` call asks whether the holder is alive.
+const TRY_PAUSES: u32 = 128;
+/// A claim is held for some fifteen instructions, so its waiters never sleep long.
+const CLAIM_NAP: Duration = Duration::from_millis(1);
+
+/// The sending end of a channel.
+///
+/// Any number of processes, threads and clones may send at the same time. A `Sender` in a child
+/// made by fork works: it attaches anew by itself.
+///
+/// # Examples
+///
+/// ```
+/// use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+///
+/// let ring = SharedRingBuffer::options().anonymous()?;
+/// let (sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+/// std::thread::spawn(move || sender.send(&1_u64)).join().unwrap()?;
+/// assert_eq!(receiver.recv::<u64>()?, 1);
+/// # Ok::<(), ipmpsc::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sender {
+    region: Arc<Region>,
+    spin: Spin,
+    learned: Learned,
+}
+
+/// What is to be claimed.
+#[derive(Clone, Copy)]
+struct Wanted {
+    span: u64,
+    messages: u64,
+    when_empty: bool,
+}
+
+impl Sender {
+    /// Makes a sender for the ring.
+    ///
+    /// It takes one of the ring's slots for this process if it can; if not, the first send says
+    /// why.
+    pub fn new(buffer: SharedRingBuffer) -> Self {
+        Self::attached(buffer.region, Spin::default())
+    }
+
+    fn attached(region: Arc<Region>, spin: Spin) -> Self {
+        region.roster.add_sender(region.view());
+        Self {
+            region,
+            spin,
+            learned: Learned::new(),
+        }
+    }
+
+    /// How long this sender spins before it sleeps, when the ring is full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ipmpsc::{Sender, SharedRingBuffer, Spin};
+    ///
+    /// let mut sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// sender.set_spin(Spin::Never);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.spin = spin;
+    }
+
+    /// Sends a message, waiting for space as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::MessageTooLarge`] if it can never fit
+    /// - [`Error::ReceiverGone`] if the ring is full and its receiver has died or left
+    /// - [`Error::Encode`] if `value`'s own `Serialize` fails, [`Error::SizeChanged`] if it
+    ///   writes different amounts each time, [`Error::WouldDeadlock`] if it sends on this ring
+    ///   and there is no space
+    /// - [`Error::Closed`] if another ring has been created at this one's path
+    /// - [`Error::TooManySenders`], [`Error::LivenessUnavailable`], [`Error::Io`] at the first
+    ///   send, if this process cannot be attached
+    /// - [`Error::Corrupt`] if a peer has written nonsense
+    ///
+    /// Nothing was sent then, nor when `value`'s `Serialize` panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Error, Sender, SharedRingBuffer};
+    /// let sender = Sender::new(SharedRingBuffer::options().capacity(100).anonymous()?);
+    /// sender.send(&"a message")?;
+    /// assert!(matches!(sender.send(&[0_u64; 32]), Err(Error::MessageTooLarge)));
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send(&self, value: &impl Serialize) -> Result<()> {
+        self.send_value(value, false, Deadline::Never).map(drop)
+    }
+
+    /// Sends a message if there is space now; `Ok(false)` if not, or if another sender is being
+    /// slow to make its claim.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// let sender = Sender::new(SharedRingBuffer::options().capacity(16).anonymous()?);
+    /// assert!(sender.try_send(&1_u64)?);
+    /// assert!(!sender.try_send(&2_u64)?);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn try_send(&self, value: &impl Serialize) -> Result<bool> {
+        self.send_value(value, false, Deadline::Now)
+    }
+
+    /// Sends a message, waiting for space up to `timeout`; `Ok(false)` if that was too short.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// # use std::time::Duration;
+    /// let sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// assert!(sender.send_timeout(&1_u64, Duration::MAX)?);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_timeout(&self, value: &impl Serialize, timeout: Duration) -> Result<bool> {
+        self.send_value(value, false, Deadline::after(timeout))
+    }
+
+    /// Sends a message once the ring is empty: for what is worthless if it has to queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// let sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// sender.send_when_empty(&"frame 1")?;
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_when_empty(&self, value: &impl Serialize) -> Result<()> {
+        self.send_value(value, true, Deadline::Never).map(drop)
+    }
+
+    /// As [`send_when_empty`](Self::send_when_empty), up to `timeout`; `Ok(false)` if that was
+    /// too short.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// # use std::time::Duration;
+    /// let sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// assert!(sender.send_when_empty_timeout(&"frame 1", Duration::ZERO)?);
+    /// assert!(!sender.send_when_empty_timeout(&"frame 2", Duration::ZERO)?);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_when_empty_timeout(
+        &self,
+        value: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<bool> {
+        self.send_value(value, true, Deadline::after(timeout))
+    }
+
+    /// Sends bytes as they are, waiting for space as long as it takes.
+    ///
+    /// The receiver gets them by [`recv_bytes`](crate::Receiver::recv_bytes), with any codec or
+    /// none. They begin at a multiple of 8 bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), but for those of serialization.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+    /// # let ring = SharedRingBuffer::options().anonymous()?;
+    /// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+    /// sender.send_bytes(b"as they are")?;
+    /// assert_eq!(&*receiver.recv_bytes()?, b"as they are");
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<()> {
+        self.send_slice(bytes, false, Deadline::Never).map(drop)
+    }
+
+    /// Sends bytes if there is space now; `Ok(false)` if not.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// let sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// assert!(sender.try_send_bytes(b"")?);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<bool> {
+        self.send_slice(bytes, false, Deadline::Now)
+    }
+
+    /// Sends bytes, waiting for space up to `timeout`; `Ok(false)` if that was too short.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// # use std::time::Duration;
+    /// let sender = Sender::new(SharedRingBuffer::options().capacity(16).anonymous()?);
+    /// assert!(sender.send_bytes_timeout(b"12345678", Duration::ZERO)?);
+    /// assert!(!sender.send_bytes_timeout(b"12345678", Duration::from_millis(1))?);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool> {
+        self.send_slice(bytes, false, Deadline::after(timeout))
+    }
+
+    /// Reserves space for a message of up to `len` bytes, to be written where it will be read.
+    ///
+    /// Messages sent after the reservation are received after it: commit or drop it soon. Do
+    /// not send on the same ring while holding one: if the ring fills up behind it, both wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+    /// # use std::io::Write;
+    /// # let ring = SharedRingBuffer::options().anonymous()?;
+    /// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+    /// let mut reservation = sender.reserve(100)?;
+    /// write!(reservation, "{} bytes at most", reservation.len())?;
+    /// reservation.commit()?;
+    /// assert_eq!(&*receiver.recv_bytes()?, b"100 bytes at most");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reserve(&self, len: usize) -> Result<Reservation<'_>> {
+        let reservation = self.reserve_until(len as u64, false, Deadline::Never)?;
+        Ok(reservation.expect("a wait without a deadline ends with a claim"))
+    }
+
+    /// Reserves space if there is any now; `Ok(None)` if not.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// let sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// let reservation = sender.try_reserve(100)?.expect("the ring is empty");
+    /// drop(reservation); // nothing is sent
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn try_reserve(&self, len: usize) -> Result<Option<Reservation<'_>>> {
+        self.reserve_until(len as u64, false, Deadline::Now)
+    }
+
+    /// Reserves space, waiting for it up to `timeout`; `Ok(None)` if that was too short.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_bytes`](Self::send_bytes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// # use std::time::Duration;
+    /// let sender = Sender::new(SharedRingBuffer::options().anonymous()?);
+    /// assert!(sender.reserve_timeout(100, Duration::from_secs(1))?.is_some());
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn reserve_timeout(
+        &self,
+        len: usize,
+        timeout: Duration,
+    ) -> Result<Option<Reservation<'_>>> {
+        self.reserve_until(len as u64, false, Deadline::after(timeout))
+    }
+
+    /// Sends many messages with one claim, one commit and one wake; the receiver gets all or,
+    /// if this process dies, none. A batch of more than a quarter of the ring goes in pieces.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). Pieces before the one that failed have been sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+    /// # let ring = SharedRingBuffer::options().anonymous()?;
+    /// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+    /// sender.send_batch(&["a", "b", "c"])?;
+    /// assert_eq!(receiver.try_drain(10, |_| ())?, 3);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_batch<T: Serialize>(&self, values: &[T]) -> Result<()> {
+        self.send_batch_until(values, Deadline::Never).map(drop)
+    }
+
+    /// As [`send_batch`](Self::send_batch), waiting for space up to `timeout`. Returns how many
+    /// of the messages, from the first on, have been sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_batch`](Self::send_batch).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ipmpsc::{Sender, SharedRingBuffer};
+    /// # use std::time::Duration;
+    /// let sender = Sender::new(SharedRingBuffer::options().capacity(16).anonymous()?);
+    /// let sent = sender.send_batch_timeout(&[1_u64, 2], Duration::ZERO)?;
+    /// assert_eq!(sent, 1);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn send_batch_timeout<T: Serialize>(
+        &self,
+        values: &[T],
+        timeout: Duration,
+    ) -> Result<usize> {
+        self.send_batch_until(values, Deadline::after(timeout))
+    }
+
+    #[inline]
+    fn send_value(
+        &self,
+        value: &impl Serialize,
+        when_empty: bool,
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let mut small = codec::Small::new();
+        match codec::encode(value, &mut small) {
+            Ok(()) => self.send_slice(small.bytes(), when_empty, deadline),
+            Err(Error::SizeChanged) => self.send_large(value, when_empty, deadline),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Measures a value and serializes it in place.
+    fn send_large(
+        &self,
+        value: &impl Serialize,
+        when_empty: bool,
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let len = codec::measure(value)?;
+        let Some(mut reservation) = self.reserve_until(len, when_empty, deadline)? else {
+            return Ok(false);
+        };
+        let writing = Writing::into(&self.region);
+        codec::encode(value, &mut reservation)?;
+        drop(writing);
+        if reservation.written() as u64 != len {
+            return Err(Error::SizeChanged);
+        }
+        reservation.commit().map(|()| true)
+    }
+
+    #[inline]
+    fn send_slice(&self, bytes: &[u8], when_empty: bool, deadline: Deadline) -> Result<bool> {
+        let Some(claim) = self.claim_for(bytes.len() as u64, when_empty, deadline)? else {
+            return Ok(false);
+        };
+        hit("claim-done");
+        let half = bytes.len() / 2;
+        if cfg!(feature = "fault") {
+            self.region.ring.write(&claim, 0, &bytes[..half]);
+            hit("copy-half");
+        }
+        self.region.ring.write(&claim, 0, bytes);
+        hit("copy-done");
+        // A slice that was claimed for fits 32 bits.
+        self.publish(&claim, bytes.len() as u32)?;
+        Ok(true)
+    }
+
+    fn send_batch_until<T: Serialize>(&self, values: &[T], deadline: Deadline) -> Result<usize> {
+        let me = self.region.me(Role::Sender)?;
+        let most = self.region.view().capacity() / 4;
+        let mut batch = Batch::default();
+        let mut sent = 0;
+        for value in values {
+            let begin = batch.push(value, me)?;
+            if begin > 0 && batch.records.len() as u64 > most {
+                let next = batch.split_off(begin);
+                if !self.send_records(&batch, deadline)? {
+                    return Ok(sent);
+                }
+                sent += batch.messages;
+                batch = next;
+            }
+        }
+        if batch.messages > 0 && self.send_records(&batch, deadline)? {
+            sent += batch.messages;
+        }
+        Ok(sent)
+    }
+
+    /// Publishes whole records at once: all but the first header are as the receiver will see
+    /// them.
+    fn send_records(&self, batch: &Batch, deadline: Deadline) -> Result<bool> {
+        let span = batch.records.len() as u64;
+        if batch.messages == 1 && u64::from(batch.first_len) > self.max_message_bytes() {
+            return Err(Error::MessageTooLarge);
+        }
+        let wanted = Wanted {
+            span,
+            messages: batch.messages as u64,
+            when_empty: false,
+        };
+        let Some(claim) = self.claim(wanted, deadline)? else {
+            return Ok(false);
+        };
+        self.region
+            .ring
+            .write(&claim, 0, &batch.records[HEADER_BYTES as usize..]);
+        self.publish(&claim, batch.first_len)?;
+        Ok(true)
+    }
+
+    fn max_message_bytes(&self) -> u64 {
+        self.region.view().geometry().max_message_bytes()
+    }
+
+    fn reserve_until(
+        &self,
+        len: u64,
+        when_empty: bool,
+        deadline: Deadline,
+    ) -> Result<Option<Reservation<'_>>> {
+        let claim = self.claim_for(len, when_empty, deadline)?;
+        hit("claim-done");
+        Ok(claim.map(|claim| Reservation {
+            sender: self,
+            claim: Some(claim),
+            // What was claimed for fits 32 bits.
+            len: len as u32,
+            written: 0,
+        }))
+    }
+
+    #[inline]
+    fn claim_for(&self, len: u64, when_empty: bool, deadline: Deadline) -> Result<Option<Claim>> {
+        if len > self.max_message_bytes() {
+            return Err(Error::MessageTooLarge);
+        }
+        self.claim(
+            Wanted {
+                span: span_of(len),
+                messages: 1,
+                when_empty,
+            },
+            deadline,
+        )
+    }
+
+    #[inline]
+    fn claim(&self, wanted: Wanted, deadline: Deadline) -> Result<Option<Claim>> {
+        let me = self.region.me(Role::Sender)?;
+        let Wanted {
+            span,
+            messages,
+            when_empty,
+        } = wanted;
+        match self.region.ring.claim(me, span, messages, when_empty) {
+            Ok(claim) => Ok(Some(claim)),
+            Err(refused) => self.claim_slowly(me, wanted, deadline, refused),
+        }
+    }
+
+    #[cold]
+    fn claim_slowly(
+        &self,
+        me: Owner,
+        wanted: Wanted,
+        deadline: Deadline,
+        mut refused: Refused,
+    ) -> Result<Option<Claim>> {
+        let Wanted {
+            span,
+            messages,
+            when_empty,
+        } = wanted;
+        let mut for_space = Patience::new(self.spin, &self.learned);
+        loop {
+            let go_on = match refused {
+                Refused::Failed(error) => return Err(error),
+                Refused::Held(_) => self.wait_for_claim_word(deadline),
+                Refused::Full => self.wait_for_space(me, wanted, deadline, &mut for_space)?,
+            };
+            if !go_on {
+                return Ok(None);
+            }
+            match self.region.ring.claim(me, span, messages, when_empty) {
+                Ok(claim) => return Ok(Some(claim)),
+                Err(again) => refused = again,
+            }
+        }
+    }
+
+    /// Waits until the claim word is free, freeing it if its holder is dead. False: out of time.
+    fn wait_for_claim_word(&self, deadline: Deadline) -> bool {
+        let ring = &self.region.ring;
+        let learned = Learned::new();
+        let mut patience = Patience::new(self.spin, &learned);
+        let mut pauses = 0;
+        loop {
+            let Some(holder) = ring.claim_holder() else {
+                return true;
+            };
+            let next = match deadline {
+                // Not waiting is one thing, giving up on a holder of some instructions another.
+                Deadline::Now if pauses < TRY_PAUSES => {
+                    pauses += 1;
+                    std::hint::spin_loop();
+                    continue;
+                }
+                deadline => patience.next(deadline, true),
+            };
+            if next == Next::Again {
+                continue;
+            }
+            if self.region.is_dead(holder) {
+                ring.free_claim(holder);
+                continue;
+            }
+            match next {
+                Next::Sleep(nap) => std::thread::sleep(nap.min(CLAIM_NAP)),
+                _ => return false,
+            }
+        }
+    }
+
+    /// Waits until there may be space. False: out of time.
+    fn wait_for_space(
+        &self,
+        me: Owner,
+        wanted: Wanted,
+        deadline: Deadline,
+        patience: &mut Patience<'_>,
+    ) -> Result<bool> {
+        let region = &*self.region;
+        let may_fit = || region.ring.may_fit(wanted.span, wanted.when_empty);
+        loop {
+            let next = patience.next(deadline, true);
+            if may_fit() {
+                return Ok(true);
+            }
+            if next == Next::Again {
+                continue;
+            }
+            if Writing::is_into(region) {
+                return Err(Error::WouldDeadlock);
+            }
+            if region.roster.receiver_gone(region.view()) {
+                return Err(Error::ReceiverGone);
+            }
+            let Next::Sleep(nap) = next else {
+                return Ok(false);
+            };
+            let armed = region.ring.arm_sender();
+            if may_fit() || region.ring.is_closed() {
+                return Ok(true);
+            }
+            region.roster.count_blocked(region.view(), me, 1);
+            region.sleep_as_sender(armed, nap);
+            region.roster.count_blocked(region.view(), me, -1);
+            return Ok(true);
+        }
+    }
+
+    #[inline]
+    fn publish(&self, claim: &Claim, len: u32) -> Result<()> {
+        self.region.ring.commit(claim, len)?;
+        self.wake_receiver();
+        Ok(())
+    }
+
+    #[inline]
+    fn wake_receiver(&self) {
+        if self.region.ring.take_receiver_wake() {
+            hit("commit-waking");
+            self.region.wake_receiver();
+        }
+    }
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        Self::attached(Arc::clone(&self.region), self.spin)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if self.region.roster.remove_sender(self.region.view()) {
+            // A receiver that waits for messages may want to know that none will come.
+            self.wake_receiver();
+        }
+    }
+}
+
+/// Space in the ring for one message, by [`Sender::reserve`].
+///
+/// Written like a file, or through a pointer; then committed. Dropped, it is discarded.
+///
+/// # Examples
+///
+/// ```
+/// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+/// # let ring = SharedRingBuffer::options().anonymous()?;
+/// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+/// let mut frame = sender.reserve(4)?;
+/// // SAFETY: the pointer leads to 4 bytes, all of which are written.
+/// unsafe {
+///     frame.as_mut_ptr().copy_from_nonoverlapping([1, 2, 3, 4].as_ptr(), 4);
+///     frame.set_written(4);
+/// }
+/// frame.commit()?;
+/// assert_eq!(*receiver.recv_bytes()?, [1, 2, 3, 4]);
+/// # Ok::<(), ipmpsc::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped is discarded"]
+pub struct Reservation<'a> {
+    sender: &'a Sender,
+    /// `None` once committed.
+    claim: Option<Claim>,
+    len: u32,
+    written: u32,
+}
+
+impl Reservation<'_> {
+    /// Bytes reserved.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no bytes were reserved.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes written, from the first on: what [`commit`](Self::commit) will publish.
+    pub fn written(&self) -> usize {
+        self.written as usize
+    }
+
+    /// The address of the reserved bytes, a multiple of 8.
+    ///
+    /// Valid for writes of [`len`](Self::len) bytes until the reservation is committed or
+    /// dropped. Every process that maps the ring can see them; make no reference to them.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        let claim = self
+            .claim
+            .as_ref()
+            .expect("taken by `commit` only, which consumes self");
+        self.sender
+            .region
+            .ring
+            .payload(claim.offset + HEADER_BYTES, self.len())
+    }
+
+    /// Says that the first `len` bytes have been written through [`as_mut_ptr`].
+    ///
+    /// # Safety
+    ///
+    /// - `len` is at most [`len`](Self::len)
+    /// - the first `len` bytes have been written: they hold an older message otherwise
+    ///
+    /// [`as_mut_ptr`]: Self::as_mut_ptr
+    pub unsafe fn set_written(&mut self, len: usize) {
+        debug_assert!(len <= self.len());
+        self.written = len as u32;
+    }
+
+    /// Publishes the bytes written so far as one message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Evicted`] if the receiver has taken this process for dead.
+    pub fn commit(mut self) -> Result<()> {
+        let claim = self
+            .claim
+            .take()
+            .expect("taken by `commit` only, which consumes self");
+        let used = span_of(self.written.into());
+        let rest = claim.word.span() - used;
+        if rest > 0 {
+            // Both spans are multiples of 8, so a header fits.
+            let pad = RecordWord::pad(claim.word.owner(), (rest - HEADER_BYTES) as u32);
+            self.sender.region.ring.write_inner(&claim, used, pad);
+        }
+        hit("copy-done");
+        self.sender.publish(&claim, self.written)
+    }
+}
+
+impl Write for Reservation<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let claim = self
+            .claim
+            .as_ref()
+            .expect("taken by `commit` only, which consumes self");
+        let len = bytes.len().min((self.len - self.written) as usize);
+        self.sender
+            .region
+            .ring
+            .write(claim, self.written.into(), &bytes[..len]);
+        self.written += len as u32;
+        hit("copy-half");
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else {
+            return;
+        };
+        // If the receiver has taken us for dead, it has skipped the record itself.
+        if self.sender.region.ring.discard(&claim).is_ok() {
+            self.sender.wake_receiver();
+        }
+    }
+}
+
+/// Records laid out as in the ring.
+#[derive(Default)]
+struct Batch {
+    records: Vec<u8>,
+    messages: usize,
+    first_len: u32,
+}
+
+impl Batch {
+    /// Appends a value's record and returns where it begins.
+    fn push(&mut self, value: &impl Serialize, me: Owner) -> Result<usize> {
+        let begin = self.records.len();
+        let payload = begin + HEADER_BYTES as usize;
+        self.records.resize(payload, 0);
+        codec::encode(value, &mut self.records)?;
+        let len = self.records.len() - payload;
+        let len = u32::try_from(len).map_err(|_| Error::MessageTooLarge)?;
+        let header = RecordWord::ready(me, len).0.to_le_bytes();
+        self.records[begin..payload].copy_from_slice(&header);
+        self.records
+            .resize(self.records.len().next_multiple_of(8), 0);
+        if begin == 0 {
+            self.first_len = len;
+        }
+        self.messages += 1;
+        Ok(begin)
+    }
+
+    /// Takes the last record, which begins at `begin`, into a batch of its own.
+    fn split_off(&mut self, begin: usize) -> Self {
+        let records = self.records.split_off(begin);
+        self.messages -= 1;
+        let len = records[4..8]
+            .try_into()
+            .expect("a record begins with 8 bytes");
+        Self {
+            records,
+            messages: 1,
+            first_len: u32::from_le_bytes(len),
+        }
+    }
+}
+
+thread_local! {
+    /// Rings that this thread is serializing a value into, by address.
+    static WRITING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks a ring as being serialized into by this thread, until it is dropped.
+struct Writing;
+
+impl Writing {
+    fn into(region: &Region) -> Self {
+        WRITING.with_borrow_mut(|rings| rings.push(std::ptr::from_ref(region).addr()));
+        Self
+    }
+
+    fn is_into(region: &Region) -> bool {
+        WRITING.with_borrow(|rings| rings.contains(&std::ptr::from_ref(region).addr()))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.with_borrow_mut(|rings| rings.pop());
+    }
+}

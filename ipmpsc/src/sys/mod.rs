@@ -1,0 +1,40 @@
+//! The operating system, as a few functions that every platform provides under one contract.
+//!
+//! The only file of the crate with a `cfg(target_os)`. A platform is one file beside this one
+//! with the items of the list below; nothing else of the crate changes with it. They import
+//! nothing of ours.
+//!
+//! | item | contract |
+//! |---|---|
+//! | `Signal::new(id, which)` | a thing to sleep on, shared by all that map the ring `id` |
+//! | `Signal::wait(word, expected, timeout)` | sleeps while `word` is `expected`, until woken, at most `timeout`; may return early for no reason |
+//! | `Signal::wake(word, all)` | wakes one sleeper, or all, in any process |
+//! | `create_exclusive(path, mode)` | makes a regular file that was not there, for us to read and write, not inherited by exec |
+//! | `open(path)` | opens what is there, not following a link at the end, not blocking |
+//! | `open_again(file, path)` | the same file once more, as a description of its own; `path` may be used, if it still leads to it |
+//! | `try_lock(file, byte)` | locks a byte for this description; false: somebody else has it |
+//! | `is_locked(file, byte)` | whether another description has the byte locked |
+//! | `Life::keep(file, byte, len)` | from a description with the byte locked: keeps the lock as long as it is not dropped and this process lives, no child's life counting |
+//! | `Life::sees(offset, value)` | whether the file, by another mapping of its first `len` bytes, has `value` at `offset` |
+//! | `ForkPrivate::words()` | eight zeroed words of this process, zero again in a child made by fork |
+//! | `allocate(file, len)` | gives the empty file `len` bytes of zeros that are really there: no later fault for want of space |
+//! | `anonymous()`, `seal(file)` | a file without a name; no peer can change its size from then on |
+//! | `publish(from, to, replace)` | renames; if not `replace`, fails where `to` exists |
+//! | `is_at(file, path)` | whether `path` leads to this very file |
+//! | `trusted(file, mode)` | whether only users that `mode` allows can write the file |
+//! | `kill_self()`, `stop_self()` | for tests: die at once, stop until told to go on |
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "linux.rs"]
+mod platform;
+
+pub(crate) use platform::*;
+
+/// What somebody sleeps for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// A message.
+    Receiver,
+    /// Space.
+    Senders,
+}
