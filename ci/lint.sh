@@ -47,8 +47,9 @@ long=$(find ipmpsc/src -name '*.rs' -print0 | xargs -0 awk '
 [ -z "$long" ] || fail "more than 400 code lines in one file:
 $long"
 
-wide=$(grep -rnE '^.{101,}' --include='*.rs' ipmpsc harness ||
-  grep -rnE '^.{101,}' ci scripts .ci .config || true)
+# rustfmt leaves long comments and strings alone. A table in a comment cannot be broken.
+wide=$(grep -rnE '^.{101,}' --include='*.rs' --include='*.sh' \
+  ipmpsc harness ci | grep -vE '^[^:]*:[0-9]*:[[:space:]]*//[!/] \|' || true)
 [ -z "$wide" ] || fail "lines over 100 columns:
 $wide"
 
