@@ -1,2 +1,45 @@
-//! Test-and-benchmark harness around `ipmpsc`.
-fn main() {}
+//! Does this channel keep its promises, and which IPC transport should I use? Two questions, one
+//! program, answered on the user's own machine. The commands are in `cmd`; here are their dispatch
+//! and the exit code.
+#![deny(unsafe_code)]
+
+mod args;
+mod checks;
+mod child;
+mod cmd;
+mod jobs;
+mod ledger;
+mod payload;
+mod progress;
+mod protocol;
+mod record;
+mod scenario;
+mod session;
+mod sizes;
+mod stats;
+mod sys;
+mod table;
+mod transports;
+
+use std::process::ExitCode;
+
+use args::Stop;
+use session::Ending;
+
+fn main() -> ExitCode {
+    let ending = match args::parse(std::env::args_os()) {
+        Ok((order, options)) => cmd::run(order, options).unwrap_or_else(|error| {
+            eprintln!("harness: {error:#}");
+            Ending::Internal
+        }),
+        Err(Stop::Answer(text)) => {
+            print!("{text}");
+            Ending::Passed
+        }
+        Err(Stop::Mistake(line)) => {
+            eprintln!("harness: {line}");
+            Ending::Usage
+        }
+    };
+    ExitCode::from(ending as u8)
+}

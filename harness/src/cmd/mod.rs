@@ -1,0 +1,45 @@
+//! The commands. None imports another; what several need is in `session` and `child`.
+
+mod compare;
+mod torture;
+mod transports;
+mod verify;
+pub(crate) mod worker;
+
+use anyhow::Result;
+
+use crate::{
+    args::{Options, Order},
+    session::{Ending, Session},
+};
+
+/// Does what was ordered.
+pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
+    match order {
+        Order::Worker => worker::run(),
+        Order::Janitor { folder } => {
+            worker::janitor(&folder);
+            return Ok(Ending::Passed);
+        }
+        Order::Transports => {
+            transports::run(&options);
+            return Ok(Ending::Passed);
+        }
+        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } => {}
+    }
+    let mut session = Session::start(options)?;
+    match order {
+        Order::Verify => verify::run(&mut session)?,
+        Order::Compare => {
+            // Only here `--for` is the time of the comparison; in the whole it is verify's.
+            let time = session.options.duration;
+            compare::run(&mut session, time)?;
+        }
+        Order::Torture { kills } => torture::run(&mut session, kills)?,
+        _ => {
+            verify::run(&mut session)?;
+            compare::run(&mut session, None)?;
+        }
+    }
+    session.finish()
+}

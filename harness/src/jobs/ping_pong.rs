@@ -1,0 +1,53 @@
+//! One message each way in turn: the time for a round trip.
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+
+use super::{receive, throughput::Plan};
+use crate::{
+    payload::{Bodies, END, Expected},
+    protocol::{Job, Report},
+    sys::now_ns,
+    transports::{Rx, Tx},
+};
+
+/// Round trips above a minute are counted as one.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// The side that starts and holds the watch.
+pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> Result<Report> {
+    let mut bodies = Bodies::new(job.seed, 0, plan.size);
+    let mut expected = Expected::new(job.seed, 1, plan.size);
+    let mut histogram =
+        Histogram::<u64>::new_with_max(LONGEST_NS, 3).context("three digits up to a minute")?;
+    let mut sequence = 0;
+    let mut sent_ns = now_ns();
+    while sent_ns < plan.end_at_ns {
+        tx.send(bodies.stamp(sequence))?;
+        receive(rx, |message| expected.check(message))?;
+        let back_ns = now_ns();
+        if sent_ns >= plan.warm_at_ns {
+            histogram.saturating_record(back_ns - sent_ns);
+        }
+        sent_ns = back_ns;
+        sequence += 1;
+    }
+    tx.send(bodies.stamp(sequence | END))?;
+    let round_trips = histogram
+        .iter_recorded()
+        .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+        .collect();
+    Ok(Report { messages: sequence, measured: histogram.len(), round_trips, ..Report::default() })
+}
+
+/// The side that answers.
+pub(crate) fn pong(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> Result<Report> {
+    let mut bodies = Bodies::new(job.seed, 0, plan.size);
+    let mut expected = Expected::new(job.seed, 1, plan.size);
+    let mut sequence = 0;
+    while !receive(rx, |message| expected.check(message))? {
+        tx.send(bodies.stamp(sequence))?;
+        sequence += 1;
+    }
+    Ok(Report { messages: sequence, ..Report::default() })
+}

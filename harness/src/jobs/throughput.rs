@@ -1,0 +1,89 @@
+//! Messages of one size as fast as they go: a closed loop.
+//!
+//! Producers send until an absolute time, and then one last message each. The consumer counts from
+//! the first message after the warm-up to the last of all, so nothing that was sent goes uncounted.
+
+use anyhow::Result;
+
+use super::{clock_interval, receive};
+use crate::{
+    payload::{Bodies, END, Expected},
+    protocol::{Job, Report},
+    sys::now_ns,
+    transports::{Rx, Tx, null},
+};
+
+/// When the warm-up and the sending end, and how long each message is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) size: usize,
+    pub(crate) warm_at_ns: u64,
+    pub(crate) end_at_ns: u64,
+}
+
+/// A producer.
+pub(crate) fn produce(plan: Plan, bodies: &mut Bodies, tx: &mut dyn Tx) -> Result<Report> {
+    let interval = clock_interval(plan.size);
+    let mut sequence = 0;
+    while sequence % interval != 0 || now_ns() < plan.end_at_ns {
+        tx.send(bodies.stamp(sequence))?;
+        sequence += 1;
+    }
+    tx.send(bodies.stamp(sequence | END))?;
+    Ok(Report { messages: sequence + 1, ..Report::default() })
+}
+
+/// The consumer of `job.setup.producers` producers.
+pub(crate) fn consume(job: &Job, plan: Plan, rx: &mut dyn Rx) -> Result<Report> {
+    let mut expected = Expected::new(job.seed, job.setup.producers, plan.size);
+    let mut running = job.setup.producers;
+    let mut messages = 0;
+    let mut start = None;
+    while running > 0 {
+        if receive(rx, |message| expected.check(message))? {
+            running -= 1;
+        }
+        messages += 1;
+        if start.is_none() {
+            let now = now_ns();
+            start = (now >= plan.warm_at_ns).then_some((messages, now));
+        }
+    }
+    Ok(report(&expected, messages, start))
+}
+
+/// Producer and consumer in turn, without a channel.
+pub(crate) fn alone(job: &Job, plan: Plan) -> Result<Report> {
+    let (mut tx, mut rx) = null::pair();
+    let mut bodies = Bodies::new(job.seed, 0, plan.size);
+    let mut expected = Expected::new(job.seed, 1, plan.size);
+    let interval = clock_interval(plan.size);
+    let mut sequence = 0;
+    let mut start = None;
+    loop {
+        if sequence % interval == 0 {
+            let now = now_ns();
+            if start.is_none() && now >= plan.warm_at_ns {
+                start = Some((sequence, now));
+            }
+            if now >= plan.end_at_ns {
+                return Ok(report(&expected, sequence, start));
+            }
+        }
+        tx.send(bodies.stamp(sequence))?;
+        receive(&mut *rx, |message| expected.check(message))?;
+        sequence += 1;
+    }
+}
+
+fn report(expected: &Expected, messages: u64, start: Option<(u64, u64)>) -> Report {
+    let now = now_ns();
+    let (first, start_ns) = start.unwrap_or((messages, now));
+    Report {
+        messages,
+        measured: messages - first,
+        measured_ns: now - start_ns,
+        by_producer: expected.counts(),
+        ..Report::default()
+    }
+}

@@ -1,0 +1,147 @@
+//! What each producer meant to send and what its transport has acknowledged, in a mapped file.
+//!
+//! A producer writes around every send; a SIGKILL cannot take back what is written, so the
+//! orchestrator reads there what a killed producer owes. One line of 128 bytes a producer, alone on
+//! its cache lines (and on the neighbour the prefetcher pulls in). Memory does not grow with the run.
+//!
+//! Every word has one writer, and is read by others for progress only while that writer runs, or
+//! for the verdict after it has been reaped. Relaxed suffices: the reaping orders the rest.
+
+use std::{
+    io,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::{payload::mix, sys::SharedWords};
+
+/// Words in a line.
+const LINE: usize = 16;
+/// Line 0 belongs to the run: the stop flag and the consumer's progress.
+const STOP: usize = 0;
+const RECEIVED: usize = 1;
+/// Words of a producer's line.
+const INCARNATION: usize = 0;
+const INTENDED: usize = 1;
+const ACKNOWLEDGED: usize = 2;
+const HASH: usize = 3;
+
+/// The mapped file.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    words: SharedWords,
+}
+
+/// One producer's line, copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) incarnation: u64,
+    /// Messages the producer began to send.
+    pub(crate) intended: u64,
+    /// Messages whose send returned success.
+    pub(crate) acknowledged: u64,
+    /// `roll` over the acknowledged messages.
+    pub(crate) hash: u64,
+}
+
+impl Ledger {
+    /// Creates the file for so many producers.
+    pub(crate) fn create(path: &Path, producers: u32) -> io::Result<Ledger> {
+        let lines = usize::try_from(producers).map_err(io::Error::other)? + 1;
+        Ok(Ledger { words: SharedWords::create(path, lines * LINE)? })
+    }
+
+    /// Maps a file made by `create`.
+    pub(crate) fn open(path: &Path) -> io::Result<Ledger> {
+        Ok(Ledger { words: SharedWords::open(path)? })
+    }
+
+    fn word(&self, producer: u32, word: usize) -> &AtomicU64 {
+        let line = usize::try_from(producer).expect("producers were counted in usize") + 1;
+        self.words.word(line * LINE + word)
+    }
+
+    /// A producer opens its line, afresh in each incarnation.
+    pub(crate) fn begin(&self, producer: u32, incarnation: u32) {
+        for word in [INTENDED, ACKNOWLEDGED, HASH] {
+            self.word(producer, word).store(0, Relaxed);
+        }
+        self.word(producer, INCARNATION).store(u64::from(incarnation), Relaxed);
+    }
+
+    /// Before the send of message `sequence`.
+    pub(crate) fn intend(&self, producer: u32, sequence: u64) {
+        self.word(producer, INTENDED).store(sequence + 1, Relaxed);
+    }
+
+    /// After the send of message `sequence` returned success.
+    pub(crate) fn acknowledge(&self, producer: u32, sequence: u64, hash: u64) {
+        self.word(producer, HASH).store(hash, Relaxed);
+        self.word(producer, ACKNOWLEDGED).store(sequence + 1, Relaxed);
+    }
+
+    /// A producer's line.
+    pub(crate) fn line(&self, producer: u32) -> Line {
+        let word = |word| self.word(producer, word).load(Relaxed);
+        Line {
+            incarnation: word(INCARNATION),
+            intended: word(INTENDED),
+            acknowledged: word(ACKNOWLEDGED),
+            hash: word(HASH),
+        }
+    }
+
+    /// Tells all producers to send their last message.
+    pub(crate) fn stop(&self) {
+        self.words.word(STOP).store(1, Relaxed);
+    }
+
+    /// Whether `stop` was called.
+    pub(crate) fn stopped(&self) -> bool {
+        self.words.word(STOP).load(Relaxed) != 0
+    }
+
+    /// The consumer says how many messages it has taken.
+    pub(crate) fn received(&self, messages: u64) {
+        self.words.word(RECEIVED).store(messages, Relaxed);
+    }
+
+    /// How many messages the consumer has taken.
+    pub(crate) fn received_so_far(&self) -> u64 {
+        self.words.word(RECEIVED).load(Relaxed)
+    }
+}
+
+/// The rolling hash over lengths and sequences that both ends keep.
+pub(crate) fn roll(hash: u64, sequence: u64, len: usize) -> u64 {
+    mix(hash.rotate_left(5) ^ sequence ^ ((len as u64) << 40))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_process_writes_another_mapping_reads() {
+        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
+        let path = folder.path().join("ledger");
+        let orchestrator = Ledger::create(&path, 2).expect("the folder is writable");
+        let producer = Ledger::open(&path).expect("the file was just made");
+        producer.begin(1, 7);
+        producer.intend(1, 0);
+        producer.acknowledge(1, 0, 42);
+        producer.intend(1, 1);
+        let line = Line { incarnation: 7, intended: 2, acknowledged: 1, hash: 42 };
+        assert_eq!(orchestrator.line(1), line);
+        assert_eq!(orchestrator.line(0), Line::default());
+        orchestrator.stop();
+        assert!(producer.stopped());
+    }
+
+    #[test]
+    fn the_hash_depends_on_order_and_length() {
+        let ab = roll(roll(0, 0, 5), 1, 6);
+        assert_ne!(ab, roll(roll(0, 0, 6), 1, 5));
+        assert_ne!(ab, roll(roll(0, 1, 6), 0, 5));
+    }
+}

@@ -1,0 +1,257 @@
+//! What is inside a message, so that the consumer can tell whether it is the right one.
+//!
+//! Every byte follows from `Key` (seed, producer, incarnation, sequence), so a reader that knows
+//! which message it expects can compare all of it. Two forms:
+//!
+//! * *verified* messages, of any length, written afresh for each send. One of 24 bytes or more
+//!   opens with a header of producer, incarnation and sequence; a shorter one has the low byte of
+//!   its producer first. The rest are the words `k, k + G, k + 2G ...` with `k` hashed from the key:
+//!   as fast as memory to write and to compare, and two messages differ in every word.
+//! * *compared* messages, of one size, whose body is written before the clock starts. A header of
+//!   two words is all the producer stamps while it is measured; the consumer compares every byte.
+
+/// Who sent a message, and which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) seed: u64,
+    pub(crate) producer: u32,
+    pub(crate) incarnation: u32,
+    pub(crate) sequence: u64,
+}
+
+/// Bytes of the header of a verified message.
+pub(crate) const HEADER_LEN: usize = 24;
+/// Bytes of the header of a compared message, and so the smallest size that can be compared.
+pub(crate) const STAMP_LEN: usize = 16;
+/// The sequence bit that marks the last message of a producer.
+pub(crate) const END: u64 = 1 << 63;
+/// The golden ratio in 64 bits: odd, so that the words of a body repeat after 2^64 only.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Bodies a producer of compared messages cycles through, so that no message equals the last.
+const BODIES: u64 = 4;
+
+/// A good 64-bit mix (the finaliser of SplitMix64).
+pub(crate) fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+impl Key {
+    /// The first word of the body.
+    fn hash(self) -> u64 {
+        let who = (u64::from(self.producer) << 32) | u64::from(self.incarnation);
+        mix(mix(self.seed ^ STEP).wrapping_add(who)).wrapping_add(mix(self.sequence ^ STEP))
+    }
+
+    /// Writes the verified message of this key over all of `message`.
+    pub(crate) fn fill(self, message: &mut [u8]) {
+        let body = self.fill_header(message);
+        fill_body(self.hash(), &mut message[body..]);
+    }
+
+    /// Whether `message` is the verified message of this key, whole.
+    pub(crate) fn matches(self, message: &[u8]) -> bool {
+        let mut header = [0; HEADER_LEN];
+        let header = &mut header[..message.len().min(HEADER_LEN)];
+        let body = self.fill_header(header);
+        message[..body] == header[..body] && body_matches(self.hash(), &message[body..])
+    }
+
+    /// Writes the header that fits and returns its length.
+    fn fill_header(self, message: &mut [u8]) -> usize {
+        if message.len() >= HEADER_LEN {
+            message[..4].copy_from_slice(&self.producer.to_le_bytes());
+            message[4..8].copy_from_slice(&self.incarnation.to_le_bytes());
+            message[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+            message[16..24].copy_from_slice(&mix(self.seed).to_le_bytes());
+            HEADER_LEN
+        } else if let Some(first) = message.first_mut() {
+            *first = self.producer.to_le_bytes()[0];
+            1
+        } else {
+            0
+        }
+    }
+}
+
+/// The producer, incarnation and sequence that a message of `HEADER_LEN` bytes or more claims.
+pub(crate) fn claimed(message: &[u8]) -> Option<(u32, u32, u64)> {
+    let producer = message.get(..4)?.try_into().ok().map(u32::from_le_bytes)?;
+    let incarnation = message.get(4..8)?.try_into().ok().map(u32::from_le_bytes)?;
+    let sequence = message.get(8..16)?.try_into().ok().map(u64::from_le_bytes)?;
+    (message.len() >= HEADER_LEN).then_some((producer, incarnation, sequence))
+}
+
+fn fill_body(first: u64, body: &mut [u8]) {
+    let mut word = first;
+    let mut words = body.chunks_exact_mut(8);
+    for chunk in &mut words {
+        chunk.copy_from_slice(&word.to_le_bytes());
+        word = word.wrapping_add(STEP);
+    }
+    let rest = words.into_remainder();
+    let len = rest.len();
+    rest.copy_from_slice(&word.to_le_bytes()[..len]);
+}
+
+fn body_matches(first: u64, body: &[u8]) -> bool {
+    let mut word = first;
+    let mut differences = 0;
+    let words = body.chunks_exact(8);
+    let rest = words.remainder();
+    for chunk in words {
+        let found = u64::from_le_bytes(chunk.try_into().expect("chunks_exact gives 8 bytes"));
+        differences |= found ^ word;
+        word = word.wrapping_add(STEP);
+    }
+    differences == 0 && *rest == word.to_le_bytes()[..rest.len()]
+}
+
+/// The messages of one producer of a compared transport.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    producer: u32,
+    messages: Vec<Vec<u8>>,
+}
+
+impl Bodies {
+    /// Writes all bodies.
+    pub(crate) fn new(seed: u64, producer: u32, size: usize) -> Bodies {
+        assert!(size >= STAMP_LEN, "args refuses sizes below the stamp");
+        let messages = (0..BODIES)
+            .map(|body| {
+                let mut message = vec![0; size];
+                fill_body(body_seed(seed, producer, body), &mut message[STAMP_LEN..]);
+                message
+            })
+            .collect();
+        Bodies { producer, messages }
+    }
+
+    /// The message of this sequence; only its two header words are written here.
+    pub(crate) fn stamp(&mut self, sequence: u64) -> &[u8] {
+        let body = usize::try_from(sequence % BODIES).expect("less than BODIES");
+        let message = &mut self.messages[body];
+        message[..8].copy_from_slice(&u64::from(self.producer).to_le_bytes());
+        message[8..16].copy_from_slice(&sequence.to_le_bytes());
+        message
+    }
+}
+
+/// What a consumer of compared messages knows.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    size: usize,
+    /// By producer: the sequence that must come next, and the first word of each body.
+    producers: Vec<(u64, [u64; BODIES as usize])>,
+}
+
+impl Expected {
+    /// Expects messages of `size` bytes from `producers` producers.
+    pub(crate) fn new(seed: u64, producers: u32, size: usize) -> Expected {
+        let bodies = |producer| std::array::from_fn(|body| body_seed(seed, producer, body as u64));
+        Expected { size, producers: (0..producers).map(|p| (0, bodies(p))).collect() }
+    }
+
+    /// Compares every byte of the next message. Returns whether it was its producer's last.
+    pub(crate) fn check(&mut self, message: &[u8]) -> Result<bool, String> {
+        let (Some(producer), Some(claim)) = (word(message, 0), word(message, 8)) else {
+            return Err(format!("a message of {} bytes has no header", message.len()));
+        };
+        let known = usize::try_from(producer).ok().and_then(|p| self.producers.get_mut(p));
+        let Some((next, bodies)) = known else {
+            return Err(format!("a message of producer {producer}, which does not exist"));
+        };
+        let sequence = claim & !END;
+        let first = bodies[usize::try_from(sequence % BODIES).expect("less than BODIES")];
+        let intact = message.len() == self.size && body_matches(first, &message[STAMP_LEN..]);
+        if sequence != *next || !intact {
+            return Err(format!(
+                "producer {producer}: expected message {next}, got {sequence} ({})",
+                if intact { "intact" } else { "torn" }
+            ));
+        }
+        *next += 1;
+        Ok(claim & END != 0)
+    }
+
+    /// Messages received by producer, the last one of each included.
+    pub(crate) fn counts(&self) -> Vec<u64> {
+        self.producers.iter().map(|(next, _)| *next).collect()
+    }
+}
+
+fn word(message: &[u8], at: usize) -> Option<u64> {
+    message.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// `Bodies` marks the end in the sequence; the body is that of the sequence without the mark.
+fn body_seed(seed: u64, producer: u32, body: u64) -> u64 {
+    Key { seed, producer, incarnation: u32::MAX, sequence: body }.hash()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key { seed: 1, producer: 2, incarnation: 3, sequence: 4 };
+
+    #[test]
+    fn a_message_matches_its_own_key_at_every_length() {
+        for len in 0..200 {
+            let mut message = vec![0; len];
+            KEY.fill(&mut message);
+            assert!(KEY.matches(&message), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        for len in [1, 7, 8, 23, 24, 25, 64, 100] {
+            let mut message = vec![0; len];
+            KEY.fill(&mut message);
+            for at in 0..len {
+                message[at] ^= 1;
+                assert!(!KEY.matches(&message), "byte {at} of {len}");
+                message[at] ^= 1;
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_writes_other_bytes() {
+        let mut message = [0; 40];
+        KEY.fill(&mut message);
+        assert_eq!(claimed(&message), Some((2, 3, 4)));
+        for other in [
+            Key { seed: 0, ..KEY },
+            Key { producer: 0, ..KEY },
+            Key { incarnation: 0, ..KEY },
+            Key { sequence: 0, ..KEY },
+        ] {
+            assert!(!other.matches(&message), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn compared_messages_pass_in_order_and_fail_otherwise() {
+        let mut bodies = Bodies::new(9, 1, 64);
+        let mut expected = Expected::new(9, 2, 64);
+        assert_eq!(expected.check(bodies.stamp(0)), Ok(false));
+        assert!(expected.check(bodies.stamp(0)).is_err(), "a duplicate");
+        assert!(expected.check(bodies.stamp(2)).is_err(), "a gap");
+        let mut torn = bodies.stamp(1).to_vec();
+        torn[63] ^= 1;
+        assert!(expected.check(&torn).is_err(), "a torn message");
+        assert!(expected.check(&torn[..8]).is_err(), "no header");
+        assert_eq!(expected.check(bodies.stamp(1 | END)), Ok(true));
+        assert_eq!(expected.counts(), [0, 2]);
+    }
+
+    #[test]
+    fn a_phantom_producer_is_refused() {
+        let mut expected = Expected::new(9, 2, 64);
+        assert!(expected.check(Bodies::new(9, 2, 64).stamp(0)).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! What orchestrator and worker say to each other, one JSON object a line.
+//!
+//! The orchestrator sends `prepare`, `connect`, `go`; a worker answers `bound`, `ready`, `done`, or
+//! at any point `failed`. The end of a worker's stdin tells it to exit.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{sys::Usage, transports::Setup};
+
+/// From the orchestrator to a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Who the worker is; it binds what it receives from.
+    Prepare(Box<Job>),
+    /// Where its peers are; it connects and accepts.
+    Connect {
+        /// One endpoint for each channel it sends into.
+        endpoints: Vec<String>,
+        /// What the channel can take, as the consumer found it.
+        limits: Limits,
+    },
+    /// Begin at this time on the shared clock.
+    Go {
+        /// Nanoseconds.
+        at_ns: u64,
+    },
+}
+
+/// What a channel can take.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// The longest message, in bytes.
+    pub(crate) max_len: u64,
+    /// Bytes that may wait; 0 where the channel does not say.
+    pub(crate) capacity: u64,
+}
+
+/// From a worker to the orchestrator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// Its channel exists.
+    Bound { endpoints: Vec<String>, limits: Limits },
+    /// It is connected and waits for `go`.
+    Ready,
+    /// It has finished.
+    Done(Box<Report>),
+    /// It could not.
+    Failed { what: String },
+}
+
+/// One worker's part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) role: Role,
+    pub(crate) task: Task,
+    pub(crate) transport: String,
+    pub(crate) setup: Setup,
+    pub(crate) seed: u64,
+    pub(crate) ledger: PathBuf,
+    /// This producer's number, from 0.
+    pub(crate) producer: u32,
+    /// How many processes have been this producer before.
+    pub(crate) incarnation: u32,
+}
+
+/// Which end of the channel a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Consumer,
+    Producer,
+    /// Both, without a channel: what the harness itself costs.
+    Alone,
+}
+
+/// What the workers do after `go`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Task {
+    /// Messages of one size as fast as they go.
+    Throughput { size: usize, warmup_ns: u64, measure_ns: u64 },
+    /// One message each way in turn.
+    PingPong { size: usize, warmup_ns: u64, measure_ns: u64 },
+    /// Messages of awkward sizes, all of them checked.
+    Verify { mix: Mix, for_ns: u64 },
+    /// Messages of all sizes until the ledger says stop, while producers are killed.
+    Torture { largest: usize },
+}
+
+/// Which sizes a verification draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mix {
+    /// Around every boundary of the ring.
+    Boundaries,
+    /// Short ones, for millions of messages.
+    Short,
+}
+
+/// What a worker found. Each task fills its own part.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// From `go` to the end.
+    pub(crate) usage: Usage,
+    /// All messages sent or received, warm-up and last messages included.
+    pub(crate) messages: u64,
+    /// Of these, the messages inside the measured time.
+    pub(crate) measured: u64,
+    /// The measured time.
+    pub(crate) measured_ns: u64,
+    /// Received messages by producer.
+    pub(crate) by_producer: Vec<u64>,
+    /// The rolling hash over received messages by producer.
+    pub(crate) hashes: Vec<u64>,
+    /// Round trips as (nanoseconds, how often).
+    pub(crate) round_trips: Vec<(u64, u64)>,
+    pub(crate) coverage: Coverage,
+    /// Incarnations that ended before the run did: (producer, incarnation, messages received).
+    pub(crate) ended: Vec<(u32, u32, u64)>,
+    /// The longest silences between two messages as (when the later one came, how long).
+    pub(crate) silences: Vec<(u64, u64)>,
+    /// (recoveries, discarded messages) as the channel counts them.
+    pub(crate) repairs: Option<(u64, u64)>,
+}
+
+/// How often the states that must be reached were reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Coverage {
+    /// A record began again at the start of the ring.
+    pub(crate) wrapped: u64,
+    /// Of these, with bytes left at the end that were skipped.
+    pub(crate) padded: u64,
+    /// A producer found no room.
+    pub(crate) full: u64,
+    /// The consumer found no message.
+    pub(crate) empty: u64,
+    /// Oversized messages that were refused.
+    pub(crate) refused: u64,
+}
+
+impl Coverage {
+    /// The sum over processes.
+    pub(crate) fn plus(self, other: Coverage) -> Coverage {
+        Coverage {
+            wrapped: self.wrapped + other.wrapped,
+            padded: self.padded + other.padded,
+            full: self.full + other.full,
+            empty: self.empty + other.empty,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_survive_the_way_there_and_back() {
+        let go = serde_json::to_string(&Command::Go { at_ns: 5 }).expect("plain data");
+        assert_eq!(go, r#"{"do":"go","at_ns":5}"#);
+        assert!(matches!(serde_json::from_str(&go), Ok(Command::Go { at_ns: 5 })));
+        let done = Reply::Done(Box::new(Report { messages: 3, ..Report::default() }));
+        let line = serde_json::to_string(&done).expect("plain data");
+        let back: Reply = serde_json::from_str(&line).expect("just written");
+        assert!(matches!(back, Reply::Done(report) if report.messages == 3));
+    }
+}

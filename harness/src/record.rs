@@ -1,0 +1,229 @@
+//! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves and tables are made of.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    protocol::{Coverage, Report},
+    sys,
+    transports::ALL,
+};
+
+/// One result. A failure is one too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "row", rename_all = "snake_case")]
+pub(crate) enum Row {
+    Verify(VerifyRow),
+    Throughput(ThroughputRow),
+    PingPong(PingPongRow),
+    Torture(TortureRow),
+    Failed(FailedRow),
+}
+
+/// What was measured, once in each block.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) producers: u32,
+    pub(crate) size: usize,
+    pub(crate) transport: String,
+    /// A second measurement of the same transport in the same block; its spread is the noise.
+    pub(crate) twin: bool,
+}
+
+/// Messages of one size as fast as they went.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ThroughputRow {
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
+    pub(crate) block: u32,
+    pub(crate) messages: u64,
+    pub(crate) elapsed_ns: u64,
+    /// All messages of the run, warm-up included: what the following three were spent on.
+    pub(crate) total_messages: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+    pub(crate) by_producer: Vec<u64>,
+}
+
+impl ThroughputRow {
+    /// From what the consumer and its producers report.
+    pub(crate) fn new(cell: Cell, block: u32, consumer: Report, producers: &[Report]) -> Self {
+        let usage = producers.iter().fold(consumer.usage, |sum, report| sum.plus(report.usage));
+        ThroughputRow {
+            cell,
+            block,
+            messages: consumer.measured,
+            elapsed_ns: consumer.measured_ns,
+            total_messages: consumer.messages,
+            cpu_ns: usage.cpu_ns,
+            voluntary_switches: usage.voluntary,
+            involuntary_switches: usage.involuntary,
+            by_producer: consumer.by_producer,
+        }
+    }
+
+    /// Messages a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.messages as f64 * 1e9 / self.elapsed_ns.max(1) as f64
+    }
+}
+
+/// One message each way in turn.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PingPongRow {
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
+    pub(crate) block: u32,
+    /// (nanoseconds, how often).
+    pub(crate) round_trips: Vec<(u64, u64)>,
+}
+
+/// Messages of awkward sizes through one channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VerifyRow {
+    pub(crate) name: String,
+    pub(crate) transport: String,
+    pub(crate) producers: u32,
+    pub(crate) ring_bytes: u64,
+    pub(crate) seed: u64,
+    pub(crate) messages: u64,
+    pub(crate) elapsed_ns: u64,
+    pub(crate) coverage: Coverage,
+}
+
+/// Producers killed under load.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TortureRow {
+    pub(crate) transport: String,
+    pub(crate) producers: u32,
+    pub(crate) ring_bytes: u64,
+    pub(crate) seed: u64,
+    pub(crate) kills: u64,
+    /// Of these, how many hit a producer between the start and the return of a send.
+    pub(crate) kills_in_flight: u64,
+    /// Of these, how often the message in flight arrived.
+    pub(crate) in_flight_arrived: u64,
+    pub(crate) messages: u64,
+    pub(crate) elapsed_ns: u64,
+    pub(crate) longest_silence_ns: u64,
+    pub(crate) recoveries: Option<u64>,
+    pub(crate) discarded: Option<u64>,
+}
+
+/// What should have been one of the others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FailedRow {
+    pub(crate) command: String,
+    pub(crate) name: String,
+    pub(crate) transport: String,
+    pub(crate) what: String,
+}
+
+/// Reads the rows back.
+pub(crate) fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("a row: {line}")))
+        .collect()
+}
+
+/// Where and how the rows came about. No names of hosts or users.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Env {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) libc: String,
+    pub(crate) rustc: String,
+    pub(crate) profile: String,
+    pub(crate) opt_level: String,
+    pub(crate) debug_assertions: bool,
+    pub(crate) target: String,
+    pub(crate) revision: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) seed: u64,
+    /// (transport, version).
+    pub(crate) versions: Vec<(String, String)>,
+}
+
+impl Env {
+    /// The stamp of this run.
+    pub(crate) fn collect(seed: u64) -> Env {
+        let version = |t: &dyn crate::transports::Transport| (t.name().into(), t.version().into());
+        Env {
+            cpu: cpu_model(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: first_line("/proc/sys/kernel/osrelease"),
+            libc: sys::libc_version(),
+            rustc: env!("HARNESS_RUSTC").into(),
+            profile: env!("HARNESS_PROFILE").into(),
+            opt_level: env!("HARNESS_OPT").into(),
+            debug_assertions: cfg!(debug_assertions),
+            target: env!("HARNESS_TARGET").into(),
+            revision: revision(),
+            arguments: std::env::args().skip(1).collect(),
+            seed,
+            versions: ALL.into_iter().map(version).collect(),
+        }
+    }
+}
+
+fn first_line(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_owned()
+}
+
+fn cpu_model() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
+}
+
+/// The revision of the working tree that cargo runs this program from.
+fn revision() -> String {
+    let Some(folder) = std::env::var_os("CARGO_MANIFEST_DIR") else {
+        return "unknown".into();
+    };
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(&folder).args(arguments).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let Some(revision) = git(&["rev-parse", "--short=12", "HEAD"]) else {
+        return "unknown".into();
+    };
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => revision,
+        _ => format!("{revision} with changes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_survive_the_file() {
+        let cell = Cell { producers: 2, size: 64, transport: "pipe".into(), twin: false };
+        let row = Row::PingPong(PingPongRow { cell, block: 1, round_trips: vec![(5, 2)] });
+        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
+        let path = folder.path().join("runs.jsonl");
+        let line = serde_json::to_string(&row).expect("plain data");
+        fs::write(&path, format!("{line}\n{line}\n")).expect("the folder is writable");
+        let rows = read_rows(&path).expect("two rows were written");
+        assert!(matches!(&rows[..], [Row::PingPong(a), Row::PingPong(_)] if a.block == 1));
+        fs::write(&path, "not a row\n").expect("the folder is writable");
+        assert!(read_rows(&path).is_err());
+    }
+
+    #[test]
+    fn the_stamp_knows_the_compiler_and_every_transport() {
+        let env = Env::collect(7);
+        assert!(env.rustc.starts_with("rustc "), "{}", env.rustc);
+        assert_eq!(env.versions.len(), ALL.len());
+        assert!(!env.target.is_empty() && !env.opt_level.is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+//! Messages over byte streams: four bytes of length, then the message, written with one `writev`.
+//!
+//! The consumer reads as much as is there at once, so that one call brings many small messages, and
+//! polls when it serves more than one producer. Pipes and stream sockets share this.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{IoSlice, Read, Write},
+};
+
+use anyhow::{Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{Rx, SendError, Sink, Tx};
+
+/// Bytes of the length in front of a message.
+const PREFIX: usize = 4;
+
+/// A producer's end.
+pub(super) struct FramedTx(pub(super) File);
+
+impl Tx for FramedTx {
+    fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        let len = u32::try_from(message.len()).map_err(|_| SendError::TooLarge)?;
+        let prefix = len.to_le_bytes();
+        let slices = [IoSlice::new(&prefix), IoSlice::new(message)];
+        let written = self.0.write_vectored(&slices)?;
+        if written < PREFIX + message.len() {
+            // A blocking write takes all of it, unless a signal interrupts a long write.
+            if written < PREFIX {
+                self.0.write_all(&prefix[written..])?;
+            }
+            self.0.write_all(&message[written.saturating_sub(PREFIX)..])?;
+        }
+        Ok(())
+    }
+}
+
+/// One producer's bytes, and what was read from it and not yet shown.
+struct Input {
+    file: File,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    fn new(file: File, longest: usize) -> Input {
+        let room = (2 * (PREFIX + longest)).max(1 << 16);
+        Input { file, buffer: vec![0; room], start: 0, end: 0 }
+    }
+
+    /// Shows the next message if all of it was read.
+    fn show(&mut self, sink: &mut Sink<'_>) -> bool {
+        let unread = &self.buffer[self.start..self.end];
+        let Some((prefix, rest)) = unread.split_first_chunk::<PREFIX>() else {
+            return false;
+        };
+        let len = u32::from_le_bytes(*prefix) as usize;
+        let Some(message) = rest.get(..len) else {
+            return false;
+        };
+        sink(message);
+        self.start += PREFIX + len;
+        true
+    }
+
+    /// Reads what there is, at least one byte.
+    fn read(&mut self) -> Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let read = self.file.read(&mut self.buffer[self.end..])?;
+        if read == 0 {
+            bail!("a producer hung up before its last message");
+        }
+        self.end += read;
+        Ok(())
+    }
+}
+
+/// The consumer's end of all producers.
+pub(super) struct FramedRx {
+    inputs: Vec<Input>,
+    /// Inputs that may hold another whole message, oldest first.
+    ready: VecDeque<usize>,
+}
+
+impl Rx for FramedRx {
+    fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        loop {
+            while let Some(&input) = self.ready.front() {
+                if self.inputs[input].show(sink) {
+                    return Ok(());
+                }
+                self.ready.pop_front();
+            }
+            if let [input] = &mut self.inputs[..] {
+                input.read()?;
+                self.ready.push_back(0);
+            } else {
+                self.poll()?;
+            }
+        }
+    }
+}
+
+impl FramedRx {
+    /// Receives messages of at most `longest` bytes.
+    pub(super) fn new(files: Vec<File>, longest: usize) -> FramedRx {
+        let inputs = files.into_iter().map(|file| Input::new(file, longest)).collect();
+        FramedRx { inputs, ready: VecDeque::new() }
+    }
+
+    /// Waits until any producer's end has bytes and reads all those that do.
+    fn poll(&mut self) -> Result<()> {
+        let mut fds: Vec<_> =
+            self.inputs.iter().map(|input| PollFd::new(&input.file, PollFlags::IN)).collect();
+        poll(&mut fds, None)?;
+        let readable: Vec<_> = (0..fds.len())
+            .filter(|&input| fds[input].revents().contains(PollFlags::IN))
+            .collect();
+        let gone = fds.iter().all(|fd| fd.revents().contains(PollFlags::HUP));
+        if readable.is_empty() && gone {
+            bail!("every producer hung up before its last message");
+        }
+        for input in readable {
+            self.inputs[input].read()?;
+            self.ready.push_back(input);
+        }
+        Ok(())
+    }
+}
