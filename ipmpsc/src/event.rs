@@ -32,6 +32,10 @@ const MOST_SPIN_US: u32 = 50;
 const LEAST_SPIN_US: u32 = 3;
 /// Pauses before the first yield: one to three microseconds, depending on the processor.
 const PAUSES: u32 = 64;
+/// Pauses of the longest `Lull`.
+const MOST_LULL: u32 = 16;
+/// Pauses between two looks, at most.
+const MOST_PAUSES: u32 = 8;
 
 /// When a wait must end. Monotonic.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +97,35 @@ impl Learned {
     }
 }
 
+/// How long a receiver that has caught up lets its senders be before it looks again.
+///
+/// Each look at a record takes its cache line from the sender that is about to write it. A
+/// receiver that is faster than its senders would pay that, and make them pay, for every message.
+/// So where the next message is always there after the shortest of pauses, the pause doubles, and
+/// the messages come in bursts, at twice the speed or more; where it is not, the pause shrinks to
+/// almost nothing, and so does what it adds to a round trip.
+#[derive(Debug)]
+pub(crate) struct Lull(u32);
+
+impl Default for Lull {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Lull {
+    pub(crate) fn pause(&self) {
+        for _ in 0..self.0 {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Takes note of whether there was a message after the pause.
+    pub(crate) fn learn(&mut self, there: bool) {
+        self.0 = if there { (self.0 * 2).min(MOST_LULL) } else { (self.0 / 2).max(1) };
+    }
+}
+
 /// What a waiter does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -135,8 +168,12 @@ impl<'a> Patience<'a> {
             return Next::Expired;
         }
         if self.pauses < PAUSES {
-            self.pauses += 1;
-            std::hint::spin_loop();
+            // Ever longer: each look takes the line from the peer that is writing to it.
+            let pauses = (self.pauses + 1).min(MOST_PAUSES);
+            for _ in 0..pauses {
+                std::hint::spin_loop();
+            }
+            self.pauses += pauses;
             return Next::Again;
         }
         let now = Instant::now();

@@ -7,7 +7,7 @@
 
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::event::{Deadline, Learned, Next, Patience, Spin};
+use crate::event::{Deadline, Learned, Lull, Next, Patience, Spin};
 use crate::fault::hit;
 use crate::layout::RecordWord;
 use crate::options::SharedRingBuffer;
@@ -69,6 +69,7 @@ struct Place {
     copied: Vec<u8>,
     /// An unfinished record that a `try_` call saw, and when it, or its owner, was looked at.
     unfinished: Option<(RecordWord, Instant)>,
+    lull: Lull,
 }
 
 /// A message's payload in the ring.
@@ -518,6 +519,14 @@ impl End {
     #[cold]
     fn wait_long(&self, place: &mut Place, deadline: Deadline) -> Result<Option<Found>> {
         let ring = &self.region.ring;
+        if self.spin != Spin::Never && !matches!(deadline, Deadline::Now) {
+            place.lull.pause();
+            let peeked = ring.peek(place.cursor())?;
+            place.lull.learn(matches!(peeked, Peeked::Message { .. }));
+            if let Peeked::Message { offset, len } = peeked {
+                return Ok(Some(Found { offset, len }));
+            }
+        }
         let mut patience = Patience::new(self.spin, &self.learned);
         loop {
             let busy = match ring.peek(place.cursor())? {
