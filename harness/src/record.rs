@@ -30,6 +30,8 @@ pub(crate) struct Cell {
     pub(crate) transport: String,
     /// A second measurement of the same transport in the same block; its spread is the noise.
     pub(crate) twin: bool,
+    /// Whether each side had a processor of its own by order.
+    pub(crate) pinned: bool,
 }
 
 /// Messages of one size as fast as they went.
@@ -51,7 +53,9 @@ pub(crate) struct ThroughputRow {
 impl ThroughputRow {
     /// From what the consumer and its producers report.
     pub(crate) fn new(cell: Cell, block: u32, consumer: Report, producers: &[Report]) -> Self {
-        let usage = producers.iter().fold(consumer.usage, |sum, report| sum.plus(report.usage));
+        let usage = producers
+            .iter()
+            .fold(consumer.usage, |sum, report| sum.plus(report.usage));
         ThroughputRow {
             cell,
             block,
@@ -178,8 +182,13 @@ fn first_line(path: &str) -> String {
 
 fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or_else(
+        || std::env::consts::ARCH.into(),
+        |(_, name)| name.trim().to_owned(),
+    )
 }
 
 /// The revision of the working tree that cargo runs this program from.
@@ -188,7 +197,12 @@ fn revision() -> String {
         return "unknown".into();
     };
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(&folder).args(arguments).output().ok()?;
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(&folder)
+            .args(arguments)
+            .output()
+            .ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         output.status.success().then_some(text)
     };
@@ -207,8 +221,18 @@ mod tests {
 
     #[test]
     fn rows_survive_the_file() {
-        let cell = Cell { producers: 2, size: 64, transport: "pipe".into(), twin: false };
-        let row = Row::PingPong(PingPongRow { cell, block: 1, round_trips: vec![(5, 2)] });
+        let cell = Cell {
+            producers: 2,
+            size: 64,
+            transport: "pipe".into(),
+            twin: false,
+            pinned: false,
+        };
+        let row = Row::PingPong(PingPongRow {
+            cell,
+            block: 1,
+            round_trips: vec![(5, 2)],
+        });
         let folder = tempfile::tempdir().expect("a test needs a temporary folder");
         let path = folder.path().join("runs.jsonl");
         let line = serde_json::to_string(&row).expect("plain data");

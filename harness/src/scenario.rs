@@ -31,21 +31,70 @@ const fn scenario(
     mix: Mix,
     share: u32,
 ) -> Scenario {
-    Scenario { name, form, ring_bytes, producers, mix, share }
+    Scenario {
+        name,
+        form,
+        ring_bytes,
+        producers,
+        mix,
+        share,
+    }
 }
 
 /// Verifications, from the smallest ring to the most messages.
 pub(crate) const VERIFY: [Scenario; 10] = [
     scenario("smallest ring", 2, 64, Producers::One, Mix::Boundaries, 4),
-    scenario("smallest ring, shared", 2, 64, Producers::All, Mix::Boundaries, 4),
+    scenario(
+        "smallest ring, shared",
+        2,
+        64,
+        Producers::All,
+        Mix::Boundaries,
+        4,
+    ),
     scenario("256 B ring", 1, 256, Producers::One, Mix::Boundaries, 6),
-    scenario("256 B ring, shared", 0, 256, Producers::All, Mix::Boundaries, 6),
+    scenario(
+        "256 B ring, shared",
+        0,
+        256,
+        Producers::All,
+        Mix::Boundaries,
+        6,
+    ),
     scenario("4 KiB ring", 0, 4 << 10, Producers::One, Mix::Boundaries, 8),
-    scenario("4 KiB ring, shared", 2, 4 << 10, Producers::All, Mix::Boundaries, 8),
-    scenario("64 KiB ring, shared", 1, 64 << 10, Producers::All, Mix::Boundaries, 8),
+    scenario(
+        "4 KiB ring, shared",
+        2,
+        4 << 10,
+        Producers::All,
+        Mix::Boundaries,
+        8,
+    ),
+    scenario(
+        "64 KiB ring, shared",
+        1,
+        64 << 10,
+        Producers::All,
+        Mix::Boundaries,
+        8,
+    ),
     scenario("1 MiB ring", 2, 1 << 20, Producers::One, Mix::Boundaries, 8),
-    scenario("1 MiB ring, shared", 0, 1 << 20, Producers::All, Mix::Boundaries, 8),
-    scenario("short messages, shared", 2, 1 << 20, Producers::All, Mix::Short, 40),
+    scenario(
+        "1 MiB ring, shared",
+        0,
+        1 << 20,
+        Producers::All,
+        Mix::Boundaries,
+        8,
+    ),
+    scenario(
+        "short messages, shared",
+        2,
+        1 << 20,
+        Producers::All,
+        Mix::Short,
+        40,
+    ),
 ];
 
 /// Message sizes that are compared.
@@ -55,7 +104,7 @@ pub(crate) const PING_PONG_SIZES: [u64; 2] = [64, 64 << 10];
 /// The ring of the comparison.
 pub(crate) const RING_BYTES: u64 = 1 << 20;
 /// How often each comparison is repeated, in random order.
-pub(crate) const BLOCKS: u32 = 3;
+pub(crate) const BLOCKS: u32 = 4;
 /// Rings of the torture, one after the other.
 pub(crate) const TORTURE_RINGS: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Kills of the torture.
@@ -85,8 +134,14 @@ mod tests {
                 assert!(find(rival).is_some(), "{rival}");
             }
         }
-        let forms = ALL.iter().filter(|transport| is_ours(transport.name())).count();
+        let forms = ALL
+            .iter()
+            .filter(|transport| is_ours(transport.name()))
+            .count();
         assert!(VERIFY.iter().all(|scenario| scenario.form < forms));
-        assert_eq!(VERIFY.iter().map(|scenario| scenario.share).sum::<u32>(), 100);
+        assert_eq!(
+            VERIFY.iter().map(|scenario| scenario.share).sum::<u32>(),
+            100
+        );
     }
 }

@@ -71,13 +71,24 @@ impl Session {
     pub(crate) fn start(options: Options) -> Result<Session> {
         ctrlc::set_handler(|| INTERRUPTED.store(true, Relaxed)).context("watch for Ctrl-C")?;
         let progress = Progress::new(options.quiet, options.verbose);
-        progress.say(&format!("seed {}, replay with --seed {}", options.seed, options.seed));
+        progress.say(&format!(
+            "seed {}, replay with --seed {}",
+            options.seed, options.seed
+        ));
         let env = serde_json::to_string_pretty(&Env::collect(options.seed))?;
         fs::write(options.out.join("env.json"), env + "\n").context("write env.json")?;
         let runs = File::create(options.out.join("runs.jsonl")).context("write runs.jsonl")?;
         let folder = Folder::create().context("a folder for this run's rings")?;
         let (channels, tally, started) = (0, Tally::default(), Instant::now());
-        Ok(Session { options, progress, folder, runs, channels, tally, started })
+        Ok(Session {
+            options,
+            progress,
+            folder,
+            runs,
+            channels,
+            tally,
+            started,
+        })
     }
 
     /// A plan for a channel of its own.
@@ -91,12 +102,20 @@ impl Session {
             producers: channel.producers,
         };
         let ledger = setup.path("ledger");
-        Plan { transport: transport.into(), task, setup, seed: channel.seed, ledger }
+        Plan {
+            transport: transport.into(),
+            task,
+            setup,
+            seed: channel.seed,
+            ledger,
+        }
     }
 
     /// Removes what the channel of this plan left.
     pub(crate) fn clear(&self, plan: &Plan) {
-        let Ok(entries) = fs::read_dir(&self.folder.path) else { return };
+        let Ok(entries) = fs::read_dir(&self.folder.path) else {
+            return;
+        };
         for entry in entries.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
@@ -141,13 +160,21 @@ impl Session {
         self.tally.failed += 1;
         self.tally.broken |= is_ours(&row.transport);
         self.tally.inconclusive |= !is_ours(&row.transport);
-        self.progress.insist(&format!("FAILED {} {}: {}", row.command, row.name, row.what));
+        self.progress.insist(&format!(
+            "FAILED {} {}: {}",
+            row.command, row.name, row.what
+        ));
         self.record(&Row::Failed(row))
     }
 
     /// Records a failure, unless it is the user who ended it.
-    pub(crate) fn fail_with(&mut self, trouble: &Trouble, command: &str, name: &str, transport: &str)
-    -> Result<()> {
+    pub(crate) fn fail_with(
+        &mut self,
+        trouble: &Trouble,
+        command: &str,
+        name: &str,
+        transport: &str,
+    ) -> Result<()> {
         match trouble {
             Trouble::Interrupted => Ok(()),
             Trouble::Failed(what) => self.fail(FailedRow {
@@ -183,8 +210,14 @@ impl Session {
         for table in table::screen(&rows) {
             self.progress.insist(&table);
         }
-        self.progress.say(&format!("report: {}", out.join("report.md").display()));
-        let Tally { passed, failed, skipped, .. } = self.tally;
+        self.progress
+            .say(&format!("report: {}", out.join("report.md").display()));
+        let Tally {
+            passed,
+            failed,
+            skipped,
+            ..
+        } = self.tally;
         self.progress.insist(&format!(
             "harness: {passed} passed, {failed} failed, {skipped} skipped"
         ));
@@ -197,7 +230,9 @@ impl Tally {
         match self {
             _ if interrupted => Ending::Interrupted,
             Tally { broken: true, .. } => Ending::Broken,
-            Tally { inconclusive: true, .. } => Ending::Inconclusive,
+            Tally {
+                inconclusive: true, ..
+            } => Ending::Inconclusive,
             Tally { .. } => Ending::Passed,
         }
     }
@@ -238,7 +273,11 @@ impl Folder {
             .stderr(Stdio::null())
             .spawn()
             .context("spawn the janitor")?;
-        Ok(Folder { path, janitor, _lock: lock })
+        Ok(Folder {
+            path,
+            janitor,
+            _lock: lock,
+        })
     }
 }
 
@@ -255,16 +294,24 @@ impl Drop for Folder {
 fn place() -> PathBuf {
     let shared = Path::new("/dev/shm");
     let usable = tempfile::tempfile_in(shared).is_ok();
-    if usable { shared.to_path_buf() } else { std::env::temp_dir() }
+    if usable {
+        shared.to_path_buf()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// Removes the folders of runs that have died together with their janitor.
 fn sweep(place: &Path) {
-    let Ok(entries) = fs::read_dir(place) else { return };
+    let Ok(entries) = fs::read_dir(place) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
         let pid = rest.split('-').next().and_then(|pid| pid.parse().ok());
         let pid = pid.and_then(rustix::process::Pid::from_raw);
         let is_gone = pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_err());
@@ -284,10 +331,27 @@ mod tests {
     fn the_worst_that_happened_is_the_ending() {
         let tally = Tally::default();
         assert_eq!(tally.ending(false), Ending::Passed);
-        let inconclusive = Tally { inconclusive: true, ..tally };
+        let inconclusive = Tally {
+            inconclusive: true,
+            ..tally
+        };
         assert_eq!(inconclusive.ending(false), Ending::Inconclusive);
-        assert_eq!(Tally { broken: true, ..inconclusive }.ending(false), Ending::Broken);
-        assert_eq!(Tally { broken: true, ..tally }.ending(true), Ending::Interrupted);
+        assert_eq!(
+            Tally {
+                broken: true,
+                ..inconclusive
+            }
+            .ending(false),
+            Ending::Broken
+        );
+        assert_eq!(
+            Tally {
+                broken: true,
+                ..tally
+            }
+            .ending(true),
+            Ending::Interrupted
+        );
     }
 
     #[test]

@@ -62,14 +62,21 @@ pub(crate) fn paired_ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<f64> {
         .collect()
 }
 
-/// The largest factor by which two runs of the same thing differed, less one.
-pub(crate) fn noise_floor(twin_ratios: &[f64]) -> f64 {
+/// The largest factor by which two runs of the same thing differed, less one. Unknown without a twin.
+pub(crate) fn noise_floor(twin_ratios: &[f64]) -> Option<f64> {
     let factor = |&ratio: &f64| if ratio > 1.0 { ratio } else { 1.0 / ratio };
-    twin_ratios.iter().map(factor).fold(1.0, f64::max) - 1.0
+    twin_ratios
+        .iter()
+        .map(factor)
+        .max_by(f64::total_cmp)
+        .map(|factor| factor - 1.0)
 }
 
 /// Whether ratios of speeds are a difference: all of them beyond the noise, on one side.
-pub(crate) fn verdict(ratio: Spread, noise: f64) -> Verdict {
+pub(crate) fn verdict(ratio: Spread, noise: Option<f64>) -> Verdict {
+    let Some(noise) = noise else {
+        return Verdict::Unclear;
+    };
     if ratio.low > 1.0 + noise {
         Verdict::Faster
     } else if ratio.high < 1.0 / (1.0 + noise) {
@@ -111,7 +118,14 @@ mod tests {
     #[test]
     fn a_spread_by_hand() {
         let spread = spread(&[3.0, 1.0, 2.0]);
-        assert_eq!(spread, Some(Spread { low: 1.0, median: 2.0, high: 3.0 }));
+        assert_eq!(
+            spread,
+            Some(Spread {
+                low: 1.0,
+                median: 2.0,
+                high: 3.0
+            })
+        );
     }
 
     #[test]
@@ -124,18 +138,23 @@ mod tests {
 
     #[test]
     fn the_noise_is_the_worst_twin_either_way() {
-        assert_eq!(noise_floor(&[]), 0.0);
-        assert_eq!(noise_floor(&[1.1, 0.8, 1.0]), 0.25);
-        assert_eq!(noise_floor(&[1.5, 0.8]), 0.5);
+        assert_eq!(noise_floor(&[]), None);
+        assert_eq!(noise_floor(&[1.1, 0.8, 1.0]), Some(0.25));
+        assert_eq!(noise_floor(&[1.5, 0.8]), Some(0.5));
     }
 
     #[test]
     fn a_difference_must_clear_the_noise_in_every_block() {
-        let ratio = |low, high| Spread { low, median: low, high };
-        assert_eq!(verdict(ratio(1.3, 9.0), 0.25), Verdict::Faster);
-        assert_eq!(verdict(ratio(1.2, 9.0), 0.25), Verdict::Unclear);
-        assert_eq!(verdict(ratio(0.5, 0.79), 0.25), Verdict::Slower);
-        assert_eq!(verdict(ratio(0.5, 0.81), 0.25), Verdict::Unclear);
+        let ratio = |low, high| Spread {
+            low,
+            median: low,
+            high,
+        };
+        assert_eq!(verdict(ratio(1.3, 9.0), Some(0.25)), Verdict::Faster);
+        assert_eq!(verdict(ratio(1.2, 9.0), Some(0.25)), Verdict::Unclear);
+        assert_eq!(verdict(ratio(0.5, 0.79), Some(0.25)), Verdict::Slower);
+        assert_eq!(verdict(ratio(0.5, 0.81), Some(0.25)), Verdict::Unclear);
+        assert_eq!(verdict(ratio(9.0, 9.0), None), Verdict::Unclear);
     }
 
     #[test]

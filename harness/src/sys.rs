@@ -76,8 +76,8 @@ pub(crate) fn usage() -> Usage {
     assert_eq!(code, 0, "getrusage(RUSAGE_SELF) has no way to fail");
     // SAFETY: the bytes were zeroed, and every bit pattern of integers is a valid `rusage`.
     let raw = unsafe { raw.assume_init() };
-    let micros = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000
-        + time.tv_usec.unsigned_abs();
+    let micros =
+        |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
     Usage {
         cpu_ns: (micros(raw.ru_utime) + micros(raw.ru_stime)) * 1_000,
         voluntary: raw.ru_nvcsw.unsigned_abs(),
@@ -95,7 +95,11 @@ pub(crate) struct SharedWords {
 impl SharedWords {
     /// Creates the file, all words zero.
     pub(crate) fn create(path: &Path, len: usize) -> io::Result<SharedWords> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)?;
         file.set_len(8 * len as u64)?;
         SharedWords::open(path)
     }
@@ -110,7 +114,11 @@ impl SharedWords {
 
     /// One word.
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.len, "word {index} of {} shared words", self.len);
+        assert!(
+            index < self.len,
+            "word {index} of {} shared words",
+            self.len
+        );
         // SAFETY: the line above keeps the offset inside the mapping (invariant 1).
         let word = unsafe { self.map.as_mut_ptr().cast::<u64>().add(index) };
         // SAFETY: aligned and mapped (invariant 1) for as long as `self` lives; every process
@@ -126,6 +134,39 @@ pub(crate) fn die_with_parent() {
         // A refusal leaves the end of stdin, which every worker watches as well.
         let signal = Some(rustix::process::Signal::KILL);
         let _ = rustix::process::set_parent_process_death_signal(signal);
+    }
+}
+
+/// Which of the processors this process may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processor {
+    First,
+    Last,
+}
+
+/// Keeps this process on one processor. Returns false where that cannot be had.
+pub(crate) fn pin(which: Processor) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        let Ok(allowed) = sched_getaffinity(None) else {
+            return false;
+        };
+        let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+        let cpu = match which {
+            Processor::First => usable.next(),
+            Processor::Last => usable.next_back(),
+        };
+        let mut only = CpuSet::new();
+        if let Some(cpu) = cpu {
+            only.set(cpu);
+        }
+        sched_setaffinity(None, &only).is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = which;
+        false
     }
 }
 
@@ -149,7 +190,9 @@ pub(crate) fn libc_version() -> String {
 #[cfg(test)]
 pub(crate) fn is_running(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+    status
+        .lines()
+        .any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 /// A moment after which a step has taken too long.

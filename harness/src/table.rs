@@ -39,7 +39,13 @@ pub(crate) fn report(rows: &[Row], env: &Env, interrupted: bool) -> String {
     }
     let failures: Vec<_> = rows
         .iter()
-        .filter_map(|row| if let Row::Failed(row) = row { Some(row) } else { None })
+        .filter_map(|row| {
+            if let Row::Failed(row) = row {
+                Some(row)
+            } else {
+                None
+            }
+        })
         .collect();
     if !failures.is_empty() {
         text += "## Failures\n\n";
@@ -89,12 +95,20 @@ fn sheets(rows: &[Row]) -> Vec<Sheet> {
 impl Sheet {
     fn new(title: String, head: &[&str]) -> Sheet {
         let head = head.iter().map(|&word| word.to_owned()).collect();
-        Sheet { title, head, body: Vec::new(), notes: Vec::new() }
+        Sheet {
+            title,
+            head,
+            body: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     fn screen(&self) -> String {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(&self.head).add_rows(&self.body);
+        table
+            .load_style(presets::NOTHING)
+            .set_header(&self.head)
+            .add_rows(&self.body);
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -120,13 +134,29 @@ impl Sheet {
 }
 
 fn verify_sheet(rows: &[Row]) -> Option<Sheet> {
-    let head = ["verified", "transport", "producers", "messages", "wrapped", "padded", "full",
-        "empty", "refused"];
+    let head = [
+        "verified",
+        "transport",
+        "producers",
+        "messages",
+        "wrapped",
+        "padded",
+        "full",
+        "empty",
+        "refused",
+    ];
     let mut sheet = Sheet::new("Verification".into(), &head);
     let mut total = 0;
     for row in rows {
         let Row::Verify(row) = row else { continue };
-        let VerifyRow { name, transport, producers, messages, coverage, .. } = row;
+        let VerifyRow {
+            name,
+            transport,
+            producers,
+            messages,
+            coverage,
+            ..
+        } = row;
         total += messages;
         sheet.body.push(vec![
             name.clone(),
@@ -148,13 +178,29 @@ fn verify_sheet(rows: &[Row]) -> Option<Sheet> {
 }
 
 fn torture_sheet(rows: &[Row]) -> Option<Sheet> {
-    let head = ["ring", "transport", "producers", "kills", "in flight", "arrived", "messages",
-        "longest silence", "recoveries", "discarded"];
+    let head = [
+        "ring",
+        "transport",
+        "producers",
+        "kills",
+        "in flight",
+        "arrived",
+        "messages",
+        "longest silence",
+        "recoveries",
+        "discarded",
+    ];
     let mut sheet = Sheet::new("Producers killed under load".into(), &head);
     let optional = |count: Option<u64>| count.map_or_else(|| "-".into(), grouped);
     for row in rows {
         let Row::Torture(row) = row else { continue };
-        let TortureRow { kills, kills_in_flight, in_flight_arrived, messages, .. } = row;
+        let TortureRow {
+            kills,
+            kills_in_flight,
+            in_flight_arrived,
+            messages,
+            ..
+        } = row;
         sheet.body.push(vec![
             bytes(row.ring_bytes),
             row.transport.clone(),
@@ -168,9 +214,9 @@ fn torture_sheet(rows: &[Row]) -> Option<Sheet> {
             optional(row.discarded),
         ]);
     }
-    sheet.notes.push(
-        "Nothing acknowledged was lost; nothing arrived twice, torn or out of order.".into(),
-    );
+    sheet
+        .notes
+        .push("Nothing acknowledged was lost; nothing arrived twice, torn or out of order.".into());
     (!sheet.body.is_empty()).then_some(sheet)
 }
 
@@ -185,31 +231,45 @@ fn throughput_sheets(rows: &[Row]) -> Vec<Sheet> {
         let rows = by_cell.get(cell).map_or(&[][..], |rows| rows);
         rows.iter().map(|row| (row.block, row.rate())).collect()
     };
-    let places: BTreeSet<_> = by_cell.keys().map(|cell| (cell.producers, cell.size)).collect();
+    let places: BTreeSet<_> = by_cell
+        .keys()
+        .map(|cell| (cell.producers, cell.size))
+        .collect();
     places
         .into_iter()
         .map(|(producers, size)| {
             let title = format!("Throughput, {} from {producers} to one", bytes(size as u64));
-            let head = ["transport", "msg/s", "spread", "MB/s", "CPU ns/msg", "switches/1k msg",
-                "fairness", "vs 0.5.1", "vs ipc-channel"];
+            let head = [
+                "transport",
+                "msg/s",
+                "spread",
+                "MB/s",
+                "CPU ns/msg",
+                "switches/1k msg",
+                "fairness",
+                "vs 0.5.1",
+                "vs ipc-channel",
+            ];
             let mut sheet = Sheet::new(title, &head);
             let cell = |transport: &str, twin| Cell {
                 producers,
                 size,
                 transport: transport.into(),
                 twin,
+                pinned: false,
             };
             let noise = stats::noise_floor(&twin_ratios(&rates, &cell));
             for transport in ALL {
                 let name = transport.name();
-                let Some(rows) = by_cell.get(&cell(name, false)) else { continue };
+                let Some(rows) = by_cell.get(&cell(name, false)) else {
+                    continue;
+                };
                 let mut line = throughput_cells(name, size, rows);
-                let versus =
-                    rivals(name).map(|rival| versus(&rates, &cell, (name, rival), noise));
+                let versus = rivals(name).map(|rival| versus(&rates, &cell, (name, rival), noise));
                 line.extend(versus);
                 sheet.body.push(line);
             }
-            sheet.notes.push(format!("Noise floor {:.0} %, from an ipmpsc twin.", noise * 100.0));
+            sheet.notes.push(noise_note("Noise floor", noise));
             sheet
         })
         .collect()
@@ -220,8 +280,11 @@ fn twin_ratios(
     rates: &impl Fn(&Cell) -> Vec<(u32, f64)>,
     cell: &impl Fn(&str, bool) -> Cell,
 ) -> Vec<f64> {
-    let twin_of = |name: &str| stats::paired_ratios(&rates(&cell(name, true)), &rates(&cell(name, false)));
-    ALL.iter().flat_map(|transport| twin_of(transport.name())).collect()
+    let twin_of =
+        |name: &str| stats::paired_ratios(&rates(&cell(name, true)), &rates(&cell(name, false)));
+    ALL.iter()
+        .flat_map(|transport| twin_of(transport.name()))
+        .collect()
 }
 
 /// The ratio of speeds within each block, and the word that the noise allows.
@@ -229,7 +292,7 @@ fn versus(
     rates: &impl Fn(&Cell) -> Vec<(u32, f64)>,
     cell: &impl Fn(&str, bool) -> Cell,
     (name, rival): (&str, &str),
-    noise: f64,
+    noise: Option<f64>,
 ) -> String {
     let ratios = stats::paired_ratios(&rates(&cell(name, false)), &rates(&cell(rival, false)));
     match stats::spread(&ratios) {
@@ -238,7 +301,7 @@ fn versus(
     }
 }
 
-fn ratio_text(name: &str, ratio: Spread, noise: f64) -> String {
+fn ratio_text(name: &str, ratio: Spread, noise: Option<f64>) -> String {
     let Spread { low, median, high } = ratio;
     let numbers = format!("{} [{}-{}]", times(median), times(low), times(high));
     match stats::verdict(ratio, noise) {
@@ -249,9 +312,15 @@ fn ratio_text(name: &str, ratio: Spread, noise: f64) -> String {
 
 fn throughput_cells(name: &str, size: usize, rows: &[&ThroughputRow]) -> Vec<String> {
     let speeds: Vec<_> = rows.iter().map(|row| row.rate()).collect();
-    let speed = stats::spread(&speeds).unwrap_or(Spread { low: 0.0, median: 0.0, high: 0.0 });
+    let speed = stats::spread(&speeds).unwrap_or(Spread {
+        low: 0.0,
+        median: 0.0,
+        high: 0.0,
+    });
     let per_message = |count: fn(&ThroughputRow) -> u64| {
-        let each = rows.iter().map(|row| count(row) as f64 / row.total_messages.max(1) as f64);
+        let each = rows
+            .iter()
+            .map(|row| count(row) as f64 / row.total_messages.max(1) as f64);
         stats::median(&each.collect::<Vec<_>>()).unwrap_or_default()
     };
     let switches = 1e3 * per_message(|row| row.voluntary_switches + row.involuntary_switches);
@@ -279,16 +348,30 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
             by_cell.entry(&row.cell).or_default().push(row);
         }
     }
-    let sizes: BTreeSet<_> = by_cell.keys().map(|cell| cell.size).collect();
-    let head = ["transport", "bytes", "round trips", "p50", "p99", "p99.9", "p50 vs 0.5.1",
-        "p50 vs ipc-channel"];
+    let places: BTreeSet<_> = by_cell
+        .keys()
+        .map(|cell| (cell.size, cell.pinned))
+        .collect();
+    let head = [
+        "transport",
+        "bytes",
+        "placed",
+        "round trips",
+        "p50",
+        "p99",
+        "p99.9",
+        "p50 vs 0.5.1",
+        "p50 vs ipc-channel",
+    ];
     let mut sheet = Sheet::new("Round trip, one message each way in turn".into(), &head);
-    for size in sizes {
+    for (size, pinned) in places {
+        let placed = if pinned { "a processor each" } else { "freely" };
         let cell = |transport: &str, twin| Cell {
             producers: 1,
             size,
             transport: transport.into(),
             twin,
+            pinned,
         };
         // The speed of a round trip is one over its time, so that faster is above one here too.
         let rates = |cell: &Cell| -> Vec<(u32, f64)> {
@@ -302,20 +385,36 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
         let noise = stats::noise_floor(&twin_ratios(&rates, &cell));
         for transport in ALL {
             let name = transport.name();
-            let Some(rows) = by_cell.get(&cell(name, false)) else { continue };
-            let merged: Vec<_> = rows.iter().flat_map(|row| row.round_trips.clone()).collect();
+            let Some(rows) = by_cell.get(&cell(name, false)) else {
+                continue;
+            };
+            let merged: Vec<_> = rows
+                .iter()
+                .flat_map(|row| row.round_trips.clone())
+                .collect();
             let at = |percent| stats::percentile(&merged, percent).map_or("-".into(), nanoseconds);
             let count = merged.iter().map(|&(_, count)| count).sum();
-            let mut line = vec![name.to_owned(), bytes(size as u64), grouped(count)];
+            let mut line = vec![
+                name.to_owned(),
+                bytes(size as u64),
+                placed.into(),
+                grouped(count),
+            ];
             line.extend([at(50.0), at(99.0), at(99.9)]);
             line.extend(rivals(name).map(|rival| versus(&rates, &cell, (name, rival), noise)));
             sheet.body.push(line);
         }
-        let size = bytes(size as u64);
-        let noise = noise * 100.0;
-        sheet.notes.push(format!("Noise floor at {size} {noise:.0} %, from an ipmpsc twin."));
+        let what = format!("Noise floor at {}, placed {placed},", bytes(size as u64));
+        sheet.notes.push(noise_note(&what, noise));
     }
     (!sheet.body.is_empty()).then_some(sheet)
+}
+
+fn noise_note(what: &str, noise: Option<f64>) -> String {
+    match noise {
+        Some(noise) => format!("{what} {:.0} %, from an ipmpsc twin.", noise * 100.0),
+        None => format!("{what} unknown, as ipmpsc was not measured."),
+    }
 }
 
 /// Three digits and a unit.
@@ -334,7 +433,11 @@ fn short(value: f64) -> String {
 }
 
 fn times(ratio: f64) -> String {
-    if ratio >= 10.0 { format!("{ratio:.0}x") } else { format!("{ratio:.2}x") }
+    if ratio >= 10.0 {
+        format!("{ratio:.0}x")
+    } else {
+        format!("{ratio:.2}x")
+    }
 }
 
 fn nanoseconds(value: u64) -> String {
@@ -358,7 +461,7 @@ fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -372,7 +475,13 @@ mod tests {
 
     fn row(transport: &str, twin: bool, block: u32, messages: u64) -> Row {
         Row::Throughput(ThroughputRow {
-            cell: Cell { producers: 2, size: 1_000, transport: transport.into(), twin },
+            cell: Cell {
+                producers: 2,
+                size: 1_000,
+                transport: transport.into(),
+                twin,
+                pinned: false,
+            },
             block,
             messages,
             elapsed_ns: 1_000_000_000,
@@ -418,29 +527,46 @@ mod tests {
 
     #[test]
     fn round_trips_merge_and_faster_is_shorter() {
-        let row = |transport: &str, block, trips: &[(u64, u64)]| {
+        let row = |transport: &str, twin, block, trips: &[(u64, u64)]| {
             let transport = transport.into();
-            let cell = Cell { producers: 1, size: 64, transport, twin: false };
-            Row::PingPong(PingPongRow { cell, block, round_trips: trips.to_vec() })
+            let cell = Cell {
+                producers: 1,
+                size: 64,
+                transport,
+                twin,
+                pinned: false,
+            };
+            Row::PingPong(PingPongRow {
+                cell,
+                block,
+                round_trips: trips.to_vec(),
+            })
         };
         let rows = [
-            row("ipmpsc", 0, &[(400, 9), (900, 1)]),
-            row("ipmpsc", 1, &[(400, 10)]),
-            row("ipc-channel", 0, &[(20_000, 4)]),
-            row("ipc-channel", 1, &[(16_000, 4)]),
+            row("ipmpsc", false, 0, &[(400, 9), (900, 1)]),
+            row("ipmpsc", false, 1, &[(400, 10)]),
+            row("ipmpsc", true, 0, &[(440, 10)]),
+            row("ipc-channel", false, 0, &[(20_000, 4)]),
+            row("ipc-channel", false, 1, &[(16_000, 4)]),
         ];
         let sheet = ping_pong_sheet(&rows).expect("there are rows");
         let line = &sheet.body[0];
-        assert_eq!(line[2..6], ["20", "400 ns", "900 ns", "900 ns"]);
-        assert_eq!(line[7], "45x [40x-50x] faster");
+        assert_eq!(line[3..7], ["20", "400 ns", "900 ns", "900 ns"]);
+        assert_eq!(line[8], "45x [40x-50x] faster");
     }
 
     #[test]
     fn numbers_for_people() {
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(100), "100");
-        assert_eq!([short(1.5), short(12_345.0), short(2.5e6)], ["1.50", "12.3k", "2.50M"]);
-        assert_eq!([bytes(64), bytes(1 << 10), bytes(3 << 20)], ["64 B", "1 KiB", "3 MiB"]);
+        assert_eq!(
+            [short(1.5), short(12_345.0), short(2.5e6)],
+            ["1.50", "12.3k", "2.50M"]
+        );
+        assert_eq!(
+            [bytes(64), bytes(1 << 10), bytes(3 << 20)],
+            ["64 B", "1 KiB", "3 MiB"]
+        );
         assert_eq!([nanoseconds(9), nanoseconds(25_000)], ["9 ns", "25.0 us"]);
     }
 }

@@ -1,9 +1,6 @@
 //! Every transport by size and by producers, in randomised blocks, each measured beside its rivals.
 
-use std::{
-    collections::BTreeSet,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 use rand::{SeedableRng, seq::SliceRandom};
@@ -23,8 +20,7 @@ const MEASURE: Duration = Duration::from_millis(80);
 /// Before that, as part of it.
 const WARMUP_PART: u32 = 4;
 /// The measured time of a run at least and at most.
-const MEASURE_RANGE: (Duration, Duration) =
-    (Duration::from_millis(20), Duration::from_secs(5));
+const MEASURE_RANGE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 /// What a run takes beside the measured time, roughly.
 const OVERHEAD: Duration = Duration::from_millis(40);
 /// The form that is measured twice in each block.
@@ -89,25 +85,50 @@ fn settle(
 fn cells(session: &Session) -> Vec<(Kind, Cell)> {
     let options = &session.options;
     let all: Vec<_> = ALL.iter().map(|transport| transport.name()).collect();
-    let names = if options.transports.is_empty() { &all } else { &options.transports };
+    let names = if options.transports.is_empty() {
+        &all
+    } else {
+        &options.transports
+    };
     let counts = BTreeSet::from([1, options.producers]);
+    // A round trip depends on whether both sides share a processor, which the scheduler decides
+    // anew each time; where there are two, it is measured that way and with one each.
+    let has_two = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    let pinnings: &[bool] = if has_two { &[false, true] } else { &[false] };
     let mut cells = Vec::new();
     for &transport in names {
         let joins = find(transport).is_some_and(|transport| transport.joins_processes());
-        let twins: &[bool] = if transport == TWIN { &[false, true] } else { &[false] };
+        let twins: &[bool] = if transport == TWIN {
+            &[false, true]
+        } else {
+            &[false]
+        };
         for &twin in twins {
-            let cell = |producers, size| {
+            let cell = |producers, size, pinned| {
                 let size = usize::try_from(size).expect("args keeps sizes below a ring's");
-                Cell { producers, size, transport: transport.into(), twin }
+                Cell {
+                    producers,
+                    size,
+                    transport: transport.into(),
+                    twin,
+                    pinned,
+                }
             };
             for &size in &options.sizes {
                 // Without processes there is no other number of them.
                 let counts = counts.iter().filter(|&&producers| joins || producers == 1);
-                cells.extend(counts.map(|&producers| (Kind::Throughput, cell(producers, size))));
+                let cell = |&producers| (Kind::Throughput, cell(producers, size, false));
+                cells.extend(counts.map(cell));
             }
-            let sizes = PING_PONG_SIZES.iter().filter(|size| options.sizes.contains(size));
+            let sizes = PING_PONG_SIZES
+                .iter()
+                .filter(|size| options.sizes.contains(size));
             if joins {
-                cells.extend(sizes.map(|&size| (Kind::PingPong, cell(1, size))));
+                for (&size, &pinned) in
+                    sizes.flat_map(|size| pinnings.iter().map(move |p| (size, p)))
+                {
+                    cells.push((Kind::PingPong, cell(1, size, pinned)));
+                }
             }
         }
     }
@@ -116,13 +137,21 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
 
 /// All cells in random order, but those of one size and count side by side, as they are compared.
 fn shuffled(cells: &[(Kind, Cell)], random: &mut Pcg64Mcg) -> Vec<(Kind, Cell)> {
-    let group = |(kind, cell): &(Kind, Cell)| (*kind, cell.producers, cell.size);
-    let mut groups: Vec<_> = cells.iter().map(group).collect::<BTreeSet<_>>().into_iter().collect();
+    let group = |(kind, cell): &(Kind, Cell)| (*kind, cell.producers, cell.size, cell.pinned);
+    let mut groups: Vec<_> = cells
+        .iter()
+        .map(group)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     groups.shuffle(random);
     let mut order = Vec::new();
     for wanted in groups {
-        let mut together: Vec<_> =
-            cells.iter().filter(|cell| group(cell) == wanted).cloned().collect();
+        let mut together: Vec<_> = cells
+            .iter()
+            .filter(|cell| group(cell) == wanted)
+            .cloned()
+            .collect();
         together.shuffle(random);
         order.extend(together);
     }
@@ -132,10 +161,14 @@ fn shuffled(cells: &[(Kind, Cell)], random: &mut Pcg64Mcg) -> Vec<(Kind, Cell)> 
 fn name(kind: Kind, cell: &Cell) -> String {
     let what = match kind {
         Kind::Throughput => "throughput",
+        Kind::PingPong if cell.pinned => "pinned round trip",
         Kind::PingPong => "round trip",
     };
     let twin = if cell.twin { " (twin)" } else { "" };
-    format!("{what} {}{twin}, {} bytes, {} producers", cell.transport, cell.size, cell.producers)
+    format!(
+        "{what} {}{twin}, {} bytes, {} producers",
+        cell.transport, cell.size, cell.producers
+    )
 }
 
 /// One run of one cell, recorded if it went well.
@@ -150,8 +183,17 @@ fn measure_once(
     let warmup_ns = u64::try_from((measure / WARMUP_PART).as_nanos())?;
     let measure_ns = u64::try_from(measure.as_nanos())?;
     let task = match kind {
-        Kind::Throughput => Task::Throughput { size, warmup_ns, measure_ns },
-        Kind::PingPong => Task::PingPong { size, warmup_ns, measure_ns },
+        Kind::Throughput => Task::Throughput {
+            size,
+            warmup_ns,
+            measure_ns,
+        },
+        Kind::PingPong => Task::PingPong {
+            size,
+            warmup_ns,
+            measure_ns,
+            pinned: cell.pinned,
+        },
     };
     let channel = Channel {
         ring_bytes: session.options.ring_bytes,
@@ -174,9 +216,16 @@ fn measure_once(
         let row = ThroughputRow::new(cell.clone(), block, consumer, &producers);
         session.record(&Row::Throughput(row))?;
     } else {
-        let round_trips = producers.into_iter().flat_map(|report| report.round_trips).collect();
+        let round_trips = producers
+            .into_iter()
+            .flat_map(|report| report.round_trips)
+            .collect();
         let cell = cell.clone();
-        session.record(&Row::PingPong(PingPongRow { cell, block, round_trips }))?;
+        session.record(&Row::PingPong(PingPongRow {
+            cell,
+            block,
+            round_trips,
+        }))?;
     }
     Ok(Ok(()))
 }
@@ -196,7 +245,16 @@ mod tests {
 
     fn cell(transport: &str, size: usize) -> (Kind, Cell) {
         let transport = transport.into();
-        (Kind::Throughput, Cell { producers: 1, size, transport, twin: false })
+        (
+            Kind::Throughput,
+            Cell {
+                producers: 1,
+                size,
+                transport,
+                twin: false,
+                pinned: false,
+            },
+        )
     }
 
     #[test]

@@ -62,7 +62,12 @@ fn step(session: &mut Session, ring_bytes: u64, transport: &str, kills: u64) -> 
     session.progress.step(&name);
     let seed = mix(session.options.seed ^ ring_bytes);
     let producers = session.options.producers;
-    let channel = Channel { ring_bytes, message_max: ring_bytes, producers, seed };
+    let channel = Channel {
+        ring_bytes,
+        message_max: ring_bytes,
+        producers,
+        seed,
+    };
     let largest = usize::try_from(ring_bytes - TYPED_EXTRA)?;
     let plan = session.plan(transport, Task::Torture { largest }, channel);
     let outcome = round(session, &plan, kills);
@@ -115,7 +120,12 @@ impl<'a> Field<'a> {
             .map_err(|error| Trouble::Failed(format!("the ledger: {error}")))?;
         let mut crew = Crew::gather(plan)?;
         crew.go();
-        let Crew { consumer, producers, endpoints, limits } = crew;
+        let Crew {
+            consumer,
+            producers,
+            endpoints,
+            limits,
+        } = crew;
         Ok(Field {
             plan,
             ledger,
@@ -144,7 +154,11 @@ impl<'a> Field<'a> {
         let line = self.ledger.line(producer);
         let began = line.incarnation == u64::from(*incarnation);
         let line = if began { line } else { Line::default() };
-        self.graves.push(Grave { producer, incarnation: *incarnation, line });
+        self.graves.push(Grave {
+            producer,
+            incarnation: *incarnation,
+            line,
+        });
         *incarnation += 1;
         let successor = self.plan.job(Role::Producer, producer, *incarnation);
         let name = format!("producer {producer}.{incarnation}");
@@ -152,7 +166,10 @@ impl<'a> Field<'a> {
         // All it will ever be told; its answers are read by the way.
         worker.say(&Command::Prepare(Box::new(successor)));
         let endpoints = vec![self.endpoints[victim].clone()];
-        worker.say(&Command::Connect { endpoints, limits: self.limits });
+        worker.say(&Command::Connect {
+            endpoints,
+            limits: self.limits,
+        });
         worker.say(&Command::Go { at_ns: now_ns() });
         Ok(())
     }
@@ -220,7 +237,11 @@ impl<'a> Field<'a> {
         };
         let workers = self.producers.into_iter().map(|(worker, _)| worker);
         workers.chain([self.consumer]).for_each(Worker::dismiss);
-        Ok(Closed { ledger: self.ledger, graves: self.graves, consumer })
+        Ok(Closed {
+            ledger: self.ledger,
+            graves: self.graves,
+            consumer,
+        })
     }
 }
 
@@ -234,7 +255,13 @@ struct Closed {
 impl Closed {
     /// The row, if the books balance and nobody was held up.
     fn row(&self, plan: &Plan) -> Result<TortureRow, Trouble> {
-        let silence = self.consumer.silences.iter().map(|&(_, silence)| silence).max().unwrap_or(0);
+        let silence = self
+            .consumer
+            .silences
+            .iter()
+            .map(|&(_, silence)| silence)
+            .max()
+            .unwrap_or(0);
         if silence > SILENCE_MAX_MS * 1_000_000 {
             return Err(Trouble::Failed(format!(
                 "{} ms without a message, more than {SILENCE_MAX_MS}",
@@ -269,7 +296,12 @@ impl Closed {
             .map(|&(producer, incarnation, count)| ((producer, incarnation), count))
             .collect();
         let (mut in_flight, mut arrived) = (0, 0);
-        for Grave { producer, incarnation, line } in &self.graves {
+        for Grave {
+            producer,
+            incarnation,
+            line,
+        } in &self.graves
+        {
             let count = received.remove(&(*producer, *incarnation)).unwrap_or(0);
             // Every message was compared as it came, so the count alone is left to check.
             balance(*producer, *line, count, line.hash).map_err(Trouble::Failed)?;

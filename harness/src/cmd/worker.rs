@@ -17,7 +17,7 @@ use crate::{
     ledger::Ledger,
     payload::Bodies,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
-    sys,
+    sys::{self, Processor},
     transports::{self, Bound, Rx, Setup, Transport, Tx},
 };
 
@@ -35,7 +35,9 @@ pub(crate) fn run() -> ! {
     });
     let outcome = work(&commands);
     if let Err(error) = outcome {
-        say(&Reply::Failed { what: format!("{error:#}") });
+        say(&Reply::Failed {
+            what: format!("{error:#}"),
+        });
     }
     // What the worker holds of the channel, the other workers may still need.
     loop {
@@ -69,13 +71,15 @@ fn hear(commands: &mpsc::Receiver<String>) -> Result<Command> {
 
 /// From `prepare` to `done`.
 fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
-    let Command::Prepare(job) = hear(commands)? else { bail!("expected prepare") };
+    let Command::Prepare(job) = hear(commands)? else {
+        bail!("expected prepare")
+    };
+    pin(&job);
     let transport = transports::find(&job.transport).context("an unknown transport")?;
     let bound = bind(&job, transport)?;
-    let limits = bound.as_deref().map_or(Limits::default(), |bound| Limits {
-        max_len: bound.max_len(),
-        capacity: bound.capacity(),
-    });
+    let limits = bound
+        .as_deref()
+        .map_or(Limits::default(), |bound| limits(&job, transport, bound));
     let endpoints = bound.as_deref().map_or(Vec::new(), Bound::endpoints);
     say(&Reply::Bound { endpoints, limits });
 
@@ -95,7 +99,9 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     let ready = Ready::new(&job, transport, limits)?;
     say(&Reply::Ready);
 
-    let Command::Go { at_ns } = hear(commands)? else { bail!("expected go") };
+    let Command::Go { at_ns } = hear(commands)? else {
+        bail!("expected go")
+    };
     sys::sleep_until(at_ns);
     let before = sys::usage();
     let mut report = ready.go(at_ns, &mut ends)?;
@@ -104,6 +110,17 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     // Until stdin closes: dropping an end here would cut off peers that still drain.
     let _ = commands.recv();
     Ok(())
+}
+
+/// Gives each side of a pinned ping-pong its own processor. A refusal shows in the numbers only, so
+/// the orchestrator asks for it where it can be had.
+fn pin(job: &Job) {
+    if matches!(job.task, Task::PingPong { pinned: true, .. }) {
+        sys::pin(match job.role {
+            Role::Producer => Processor::First,
+            Role::Consumer | Role::Alone => Processor::Last,
+        });
+    }
 }
 
 /// Makes the channel this worker receives from, if it does.
@@ -116,9 +133,26 @@ fn bind(job: &Job, transport: &dyn Transport) -> Result<Option<Box<dyn Bound>>> 
     })
 }
 
+/// What the channel takes; where it takes anything, what will be sent at most.
+fn limits(job: &Job, transport: &dyn Transport, bound: &dyn Bound) -> Limits {
+    let max_len = bound.max_len();
+    let wanted = if transport.has_limit() {
+        max_len
+    } else {
+        job.setup.message_max
+    };
+    Limits {
+        max_len: max_len.min(wanted),
+        capacity: bound.capacity(),
+    }
+}
+
 /// The channel from the answering side to the other.
 fn way_back(setup: &Setup) -> Setup {
-    Setup { channel: format!("{}-back", setup.channel), ..setup.clone() }
+    Setup {
+        channel: format!("{}-back", setup.channel),
+        ..setup.clone()
+    }
 }
 
 /// What a worker holds of its channels.
@@ -167,20 +201,33 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(job: &'a Job, transport: &'static dyn Transport, limits: Limits) -> Result<Ready<'a>> {
         let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
-        let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
+        let ledger = is_kept
+            .then(|| Ledger::open(&job.ledger))
+            .transpose()
+            .context("ledger")?;
         let bodies = match job.task {
             Task::Throughput { size, .. } if job.role == Role::Producer => {
                 Some(Bodies::new(job.seed, job.producer, size))
             }
             _ => None,
         };
-        Ok(Ready { job, transport, limits, ledger, bodies })
+        Ok(Ready {
+            job,
+            transport,
+            limits,
+            ledger,
+            bodies,
+        })
     }
 
     fn go(mut self, at_ns: u64, ends: &mut Ends) -> Result<Report> {
         let job = self.job;
         match job.task {
-            Task::Throughput { size, warmup_ns, measure_ns } => {
+            Task::Throughput {
+                size,
+                warmup_ns,
+                measure_ns,
+            } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
                 match job.role {
                     Role::Alone => throughput::alone(job, plan),
@@ -191,7 +238,12 @@ impl<'a> Ready<'a> {
                     }
                 }
             }
-            Task::PingPong { size, warmup_ns, measure_ns } => {
+            Task::PingPong {
+                size,
+                warmup_ns,
+                measure_ns,
+                ..
+            } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
                 let (tx, rx) = ends.both()?;
                 if job.role == Role::Producer {
@@ -202,7 +254,12 @@ impl<'a> Ready<'a> {
             }
             Task::Verify { mix, for_ns } => {
                 let (transport, limits) = (self.transport, self.limits);
-                let plan = verify::Plan { transport, mix, limits, end_at_ns: at_ns + for_ns };
+                let plan = verify::Plan {
+                    transport,
+                    mix,
+                    limits,
+                    end_at_ns: at_ns + for_ns,
+                };
                 if job.role == Role::Producer {
                     verify::produce(job, plan, self.ledger()?, ends.tx()?)
                 } else {
@@ -212,9 +269,7 @@ impl<'a> Ready<'a> {
             Task::Torture { largest } if job.role == Role::Producer => {
                 torture::produce(job, largest, self.ledger()?, ends.tx()?)
             }
-            Task::Torture { largest } => {
-                torture::consume(job, largest, self.ledger()?, ends.rx()?)
-            }
+            Task::Torture { largest } => torture::consume(job, largest, self.ledger()?, ends.rx()?),
         }
     }
 
@@ -225,5 +280,9 @@ impl<'a> Ready<'a> {
 
 fn throughput_plan(size: usize, at_ns: u64, warmup_ns: u64, measure_ns: u64) -> throughput::Plan {
     let warm_at_ns = at_ns + warmup_ns;
-    throughput::Plan { size, warm_at_ns, end_at_ns: warm_at_ns + measure_ns }
+    throughput::Plan {
+        size,
+        warm_at_ns,
+        end_at_ns: warm_at_ns + measure_ns,
+    }
 }

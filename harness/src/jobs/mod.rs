@@ -15,11 +15,12 @@ fn clock_interval(size: usize) -> u64 {
 }
 
 /// Receives one message and gives what `check` says of it.
-fn receive(
-    rx: &mut dyn Rx,
-    mut check: impl FnMut(&[u8]) -> Result<bool, String>,
-) -> Result<bool> {
-    let mut verdict = Ok(false);
-    rx.recv(&mut |message| verdict = check(message))?;
-    verdict.map_err(|what| anyhow!("{what}"))
+fn receive(rx: &mut dyn Rx, mut check: impl FnMut(&[u8]) -> Result<bool, String>) -> Result<bool> {
+    let (mut is_last, mut fault) = (false, None);
+    // Taken apart at once: moving the whole result would cost as much as a short message.
+    rx.recv(&mut |message| match check(message) {
+        Ok(last) => is_last = last,
+        Err(what) => fault = Some(what),
+    })?;
+    fault.map_or(Ok(is_last), |what| Err(anyhow!("{what}")))
 }

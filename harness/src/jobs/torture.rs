@@ -18,7 +18,12 @@ const SILENCE_NS: u64 = 5_000_000;
 const SILENCES: usize = 64;
 
 /// A producer, of any incarnation.
-pub(crate) fn produce(job: &Job, largest: usize, ledger: &Ledger, tx: &mut dyn Tx) -> Result<Report> {
+pub(crate) fn produce(
+    job: &Job,
+    largest: usize,
+    ledger: &Ledger,
+    tx: &mut dyn Tx,
+) -> Result<Report> {
     let key = |sequence| Key {
         seed: job.seed,
         producer: job.producer,
@@ -41,11 +46,19 @@ pub(crate) fn produce(job: &Job, largest: usize, ledger: &Ledger, tx: &mut dyn T
     let len = torture_len(end, largest);
     end.fill(&mut message[..len]);
     tx.send(&message[..len])?;
-    Ok(Report { messages: sequence, ..Report::default() })
+    Ok(Report {
+        messages: sequence,
+        ..Report::default()
+    })
 }
 
 /// The consumer, which outlives them all.
-pub(crate) fn consume(job: &Job, largest: usize, ledger: &Ledger, rx: &mut dyn Rx) -> Result<Report> {
+pub(crate) fn consume(
+    job: &Job,
+    largest: usize,
+    ledger: &Ledger,
+    rx: &mut dyn Rx,
+) -> Result<Report> {
     let mut survivors = Survivors::new(job.seed, job.setup.producers, largest);
     let mut silences: Vec<(u64, u64)> = Vec::new();
     let mut messages = 0;

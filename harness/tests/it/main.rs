@@ -1,0 +1,302 @@
+//! The built harness from outside: exit codes, the last line, the files, and that nothing stays
+//! behind however it ends.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// In the environment of a harness and all its workers, so that a test can tell its own.
+const MARK: &str = "HARNESS_TEST_MARK";
+/// Long enough for the slowest machine; nobody waits for it when things are well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Run {
+    folder: TempDir,
+}
+
+impl Run {
+    fn new() -> Run {
+        Run {
+            folder: tempfile::tempdir().expect("a test needs a temporary folder"),
+        }
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command
+            .args(words.split_whitespace())
+            .arg("--out")
+            .arg(self.out());
+        command.env(MARK, self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, words: &str) -> Output {
+        self.command(words).output().expect("the harness starts")
+    }
+
+    fn spawn(&self, words: &str) -> Child {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the harness starts")
+    }
+
+    /// Processes that carry this run's mark.
+    fn processes(&self) -> usize {
+        let mark = format!("{MARK}={}", self.folder.path().display());
+        let is_ours = |entry: &fs::DirEntry| {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            environment
+                .split(|&byte| byte == 0)
+                .any(|line| line == mark.as_bytes())
+        };
+        fs::read_dir("/proc")
+            .expect("/proc is there")
+            .flatten()
+            .filter(is_ours)
+            .count()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().next_back().unwrap_or_default()
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
+        .collect()
+}
+
+fn await_true(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::yield_now();
+    }
+}
+
+/// Folders of the run of this process, wherever they may be.
+fn run_folders(pid: u32) -> Vec<PathBuf> {
+    let prefix = format!("ipmpsc-harness-{pid}-");
+    [PathBuf::from("/dev/shm"), std::env::temp_dir()]
+        .iter()
+        .filter_map(|place| fs::read_dir(place).ok())
+        .flat_map(Iterator::flatten)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).expect("a process id is positive and small");
+    let pid = Pid::from_raw(pid).expect("a process id is not zero");
+    rustix::process::kill_process(pid, signal).expect("the harness runs");
+}
+
+#[test]
+fn mistakes_are_one_line_and_exit_2() {
+    let run = Run::new();
+    for words in [
+        "--producers 0",
+        "--size 2m",
+        "--transport pigeon",
+        "--for soon",
+        "dance",
+    ] {
+        let output = run.output(words);
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert_eq!(
+            stderr(&output).lines().count(),
+            1,
+            "{words}: {}",
+            stderr(&output)
+        );
+        assert!(output.stdout.is_empty(), "{words}");
+    }
+}
+
+#[test]
+fn an_unwritable_folder_is_a_mistake() {
+    let run = Run::new();
+    fs::write(run.out(), "a file where the folder should be").expect("the folder is writable");
+    let output = run.output("verify");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--out DIR"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_and_the_list_of_transports_are_answers() {
+    let run = Run::new();
+    let help = run.output("--help");
+    assert_eq!(help.status.code(), Some(0));
+    assert!(help.stderr.is_empty());
+    let list = run.output("transports --json");
+    assert_eq!(list.status.code(), Some(0));
+    let lines = json_lines(&String::from_utf8_lossy(&list.stdout));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["transport"] == "ipmpsc-zero-copy")
+    );
+}
+
+#[test]
+fn every_transport_delivers_all_sizes_of_three_producers_in_order() {
+    let run = Run::new();
+    let list = run.output("transports --json");
+    let lines = json_lines(&String::from_utf8_lossy(&list.stdout));
+    let names: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["transport"].as_str())
+        .collect();
+    let words = format!(
+        "verify --producers 3 --for 4s --transport {}",
+        names.join(",")
+    );
+    let output = run.output(&words);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let rows = json_lines(&fs::read_to_string(run.out().join("runs.jsonl")).expect("written"));
+    for name in names.into_iter().filter(|&name| name != "null") {
+        let row = rows
+            .iter()
+            .find(|row| row["transport"] == name && row["producers"] == 3);
+        let messages = row.and_then(|row| row["messages"].as_u64());
+        assert!(
+            messages.is_some_and(|count| count > 100),
+            "{name}: {messages:?}"
+        );
+    }
+    assert!(
+        last_line(&stderr(&output)).ends_with(" 0 failed, 1 skipped"),
+        "null is skipped"
+    );
+}
+
+#[test]
+fn a_comparison_leaves_a_report_rows_and_a_stamp() {
+    let run = Run::new();
+    let words = "compare --producers 2 --transport ipmpsc,ipmpsc-0.5.1,ipc-channel,null \
+                 --size 64 --for 1s --json --seed 7";
+    let output = run.output(words);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("seed 7,"), "{text}");
+    assert!(
+        last_line(&text).starts_with("harness: ") && text.contains(" 0 failed"),
+        "{text}"
+    );
+    let rows = fs::read_to_string(run.out().join("runs.jsonl")).expect("written");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        rows,
+        "--json prints the same rows"
+    );
+    assert!(json_lines(&rows).len() > 20);
+    let report = fs::read_to_string(run.out().join("report.md")).expect("written");
+    assert!(
+        report.contains("| ipc-channel |") && report.contains("Noise floor"),
+        "{report}"
+    );
+    let stamp = fs::read_to_string(run.out().join("env.json")).expect("written");
+    let stamp: Value = serde_json::from_str(&stamp).expect("env.json is JSON");
+    assert_eq!(stamp["seed"], 7);
+    assert!(
+        stamp["rustc"]
+            .as_str()
+            .is_some_and(|rustc| rustc.starts_with("rustc "))
+    );
+}
+
+#[test]
+fn killed_producers_lose_nothing_that_was_acknowledged() {
+    let run = Run::new();
+    let output = run.output("torture --kills 50 --producers 3");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        last_line(&stderr(&output)),
+        "harness: 5 passed, 0 failed, 0 skipped"
+    );
+    let rows = json_lines(&fs::read_to_string(run.out().join("runs.jsonl")).expect("written"));
+    let kills: u64 = rows.iter().filter_map(|row| row["kills"].as_u64()).sum();
+    assert_eq!(kills, 50);
+}
+
+#[test]
+fn an_interrupt_reaps_everything_and_still_reports() {
+    let run = Run::new();
+    let mut child = run.spawn("compare --for 10m");
+    let pid = child.id();
+    await_true("workers at work", || run.processes() >= 4);
+    signal(&child, Signal::INT);
+    let status = child.wait().expect("the harness ends");
+    assert_eq!(status.code(), Some(130));
+    let stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let last = stderr
+        .lines()
+        .map_while(Result::ok)
+        .last()
+        .unwrap_or_default();
+    assert!(last.starts_with("harness: "), "{last}");
+    let report = fs::read_to_string(run.out().join("report.md")).expect("written");
+    assert!(report.contains("Interrupted"));
+    assert_eq!(run_folders(pid), Vec::<PathBuf>::new());
+    await_true("no process left", || run.processes() == 0);
+}
+
+#[test]
+fn a_killed_harness_leaves_no_process_and_no_file() {
+    let run = Run::new();
+    let mut child = run.spawn("compare --for 10m");
+    let pid = child.id();
+    await_true("workers at work", || run.processes() >= 4);
+    assert_eq!(run_folders(pid).len(), 1);
+    signal(&child, Signal::KILL);
+    child.wait().expect("the harness ends");
+    await_true("no process left", || run.processes() == 0);
+    await_true("no folder left", || run_folders(pid).is_empty());
+}
+
+#[test]
+fn workers_that_die_are_failed_rows_with_their_last_words() {
+    let run = Run::new();
+    let runner = run.folder.path().join("runner");
+    let mut script = fs::File::create(&runner).expect("the folder is writable");
+    writeln!(script, "#!/bin/sh\necho no such luck >&2\nexit 3").expect("the file is writable");
+    drop(script);
+    make_executable(&runner);
+    let output = run
+        .command("compare --transport ipmpsc --size 64")
+        .env("HARNESS_RUNNER", &runner)
+        .output()
+        .expect("the harness starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no such luck"), "{text}");
+    assert!(last_line(&text).starts_with("harness: 0 passed"), "{text}");
+    let report = fs::read_to_string(run.out().join("report.md")).expect("written");
+    assert!(report.contains("## Failures"));
+}
+
+fn make_executable(path: &Path) {
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path, executable).expect("the file is ours");
+}
