@@ -168,13 +168,17 @@ impl Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
 
-    /// Lets the worker go by itself, and kills it if it does not.
-    pub(crate) fn dismiss(mut self) {
-        drop(self.stdin.take());
-        let deadline = Deadline::after(Duration::from_secs(1));
+/// Lets workers go by themselves, all at once, and kills those that do not.
+pub(crate) fn dismiss(mut workers: Vec<Worker>) {
+    for worker in &mut workers {
+        drop(worker.stdin.take());
+    }
+    let deadline = Deadline::after(Duration::from_secs(1));
+    for worker in &workers {
         // Its stdout closes when it exits; nothing it says after `done` matters.
-        while self.replies.recv_timeout(deadline.left()).is_ok() {}
+        while worker.replies.recv_timeout(deadline.left()).is_ok() {}
     }
 }
 
@@ -328,10 +332,8 @@ impl Crew {
             let reply = worker.hear(deadline)?;
             reports.push(done(worker, reply)?);
         }
-        self.producers
-            .into_iter()
-            .chain([self.consumer])
-            .for_each(Worker::dismiss);
+        self.producers.push(self.consumer);
+        dismiss(self.producers);
         Ok((consumer, reports))
     }
 }

@@ -168,11 +168,26 @@ impl Env {
             debug_assertions: cfg!(debug_assertions),
             target: env!("HARNESS_TARGET").into(),
             revision: revision(),
-            arguments: std::env::args().skip(1).collect(),
+            arguments: arguments(std::env::args().skip(1)),
             seed,
             versions: ALL.into_iter().map(version).collect(),
         }
     }
+}
+
+/// The command line without the folder of `--out`, which may name a user.
+fn arguments(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut is_folder = false;
+    let hide = |word: String| {
+        let hidden = is_folder;
+        is_folder = word == "--out";
+        match (hidden, word.starts_with("--out=")) {
+            (true, _) => "DIR".into(),
+            (false, true) => "--out=DIR".into(),
+            (false, false) => word,
+        }
+    };
+    words.map(hide).collect()
 }
 
 fn first_line(path: &str) -> String {
@@ -241,6 +256,15 @@ mod tests {
         assert!(matches!(&rows[..], [Row::PingPong(a), Row::PingPong(_)] if a.block == 1));
         fs::write(&path, "not a row\n").expect("the folder is writable");
         assert!(read_rows(&path).is_err());
+    }
+
+    #[test]
+    fn the_stamp_does_not_say_where_the_results_went() {
+        let words = ["verify", "--out", "/home/me", "-q", "--out=/home/me"].map(String::from);
+        assert_eq!(
+            arguments(words.into_iter()),
+            ["verify", "--out", "DIR", "-q", "--out=DIR"]
+        );
     }
 
     #[test]

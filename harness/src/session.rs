@@ -28,7 +28,9 @@ use crate::{
 /// The names of run folders begin with this and the id of the process.
 const PREFIX: &str = "ipmpsc-harness-";
 
-/// The default command has this long in all, and starts nothing it could not finish by then.
+/// Without `--for`, nothing is repeated once more if that would take longer than this in all,
+const ENOUGH: Duration = Duration::from_secs(60);
+/// and after this nothing is begun.
 const CAP: Duration = Duration::from_secs(80);
 
 /// One run.
@@ -189,6 +191,11 @@ impl Session {
     /// Whether to begin nothing more.
     pub(crate) fn is_over(&self) -> bool {
         INTERRUPTED.load(Relaxed)
+    }
+
+    /// Whether there is time for something that takes so long.
+    pub(crate) fn has_time_for(&self, what: Duration) -> bool {
+        self.started.elapsed() + what < ENOUGH
     }
 
     /// Whether the time for everything is used up.

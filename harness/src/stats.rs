@@ -8,7 +8,12 @@ pub(crate) struct Spread {
     pub(crate) low: f64,
     pub(crate) median: f64,
     pub(crate) high: f64,
+    /// How many values there were.
+    pub(crate) count: usize,
 }
+
+/// With fewer pairs than this a difference can be chance, however large.
+const PAIRS_MIN: usize = 3;
 
 /// What a paired comparison may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,6 +54,7 @@ pub(crate) fn spread(values: &[f64]) -> Option<Spread> {
         low: values.iter().copied().min_by(f64::total_cmp)?,
         median: median(values)?,
         high: values.iter().copied().max_by(f64::total_cmp)?,
+        count: values.len(),
     })
 }
 
@@ -74,7 +80,7 @@ pub(crate) fn noise_floor(twin_ratios: &[f64]) -> Option<f64> {
 
 /// Whether ratios of speeds are a difference: all of them beyond the noise, on one side.
 pub(crate) fn verdict(ratio: Spread, noise: Option<f64>) -> Verdict {
-    let Some(noise) = noise else {
+    let Some(noise) = noise.filter(|_| ratio.count >= PAIRS_MIN) else {
         return Verdict::Unclear;
     };
     if ratio.low > 1.0 + noise {
@@ -123,7 +129,8 @@ mod tests {
             Some(Spread {
                 low: 1.0,
                 median: 2.0,
-                high: 3.0
+                high: 3.0,
+                count: 3
             })
         );
     }
@@ -149,12 +156,18 @@ mod tests {
             low,
             median: low,
             high,
+            count: 3,
         };
         assert_eq!(verdict(ratio(1.3, 9.0), Some(0.25)), Verdict::Faster);
         assert_eq!(verdict(ratio(1.2, 9.0), Some(0.25)), Verdict::Unclear);
         assert_eq!(verdict(ratio(0.5, 0.79), Some(0.25)), Verdict::Slower);
         assert_eq!(verdict(ratio(0.5, 0.81), Some(0.25)), Verdict::Unclear);
         assert_eq!(verdict(ratio(9.0, 9.0), None), Verdict::Unclear);
+        let two = Spread {
+            count: 2,
+            ..ratio(9.0, 9.0)
+        };
+        assert_eq!(verdict(two, Some(0.25)), Verdict::Unclear);
     }
 
     #[test]

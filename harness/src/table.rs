@@ -20,6 +20,8 @@ struct Sheet {
     head: Vec<String>,
     body: Vec<Vec<String>>,
     notes: Vec<String>,
+    /// Columns that are too much for a screen.
+    detail: &'static [&'static str],
 }
 
 /// The tables as text for a terminal.
@@ -100,15 +102,27 @@ impl Sheet {
             head,
             body: Vec::new(),
             notes: Vec::new(),
+            detail: &[
+                "spread",
+                "switches/1k msg",
+                "fairness",
+                "round trips",
+                "p99.9",
+            ],
         }
     }
 
     fn screen(&self) -> String {
+        let is_shown = |at: usize| !self.detail.contains(&self.head[at].as_str());
+        let shown = |cells: &[String]| -> Vec<String> {
+            let cells = cells.iter().enumerate().filter(|&(at, _)| is_shown(at));
+            cells.map(|(_, cell)| cell.clone()).collect()
+        };
         let mut table = Table::new();
         table
             .load_style(presets::NOTHING)
-            .set_header(&self.head)
-            .add_rows(&self.body);
+            .set_header(shown(&self.head));
+        table.add_rows(self.body.iter().map(|cells| shown(cells)));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -302,7 +316,9 @@ fn versus(
 }
 
 fn ratio_text(name: &str, ratio: Spread, noise: Option<f64>) -> String {
-    let Spread { low, median, high } = ratio;
+    let Spread {
+        low, median, high, ..
+    } = ratio;
     let numbers = format!("{} [{}-{}]", times(median), times(low), times(high));
     match stats::verdict(ratio, noise) {
         verdict if is_ours(name) => format!("{numbers} {}", verdict.word()),
@@ -316,6 +332,7 @@ fn throughput_cells(name: &str, size: usize, rows: &[&ThroughputRow]) -> Vec<Str
         low: 0.0,
         median: 0.0,
         high: 0.0,
+        count: 0,
     });
     let per_message = |count: fn(&ThroughputRow) -> u64| {
         let each = rows
@@ -365,7 +382,7 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
     ];
     let mut sheet = Sheet::new("Round trip, one message each way in turn".into(), &head);
     for (size, pinned) in places {
-        let placed = if pinned { "a processor each" } else { "freely" };
+        let placed = if pinned { "pinned" } else { "freely" };
         let cell = |transport: &str, twin| Cell {
             producers: 1,
             size,
@@ -407,6 +424,9 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
         let what = format!("Noise floor at {}, placed {placed},", bytes(size as u64));
         sheet.notes.push(noise_note(&what, noise));
     }
+    sheet
+        .notes
+        .push("Pinned: a processor for each side; freely: as the scheduler likes.".into());
     (!sheet.body.is_empty()).then_some(sheet)
 }
 
@@ -504,6 +524,9 @@ mod tests {
             row("ipmpsc", true, 1, 50_000_000),
             row("ipmpsc-0.5.1", false, 1, 10_000_000),
             row("ipc-channel", false, 1, 40_000_000),
+            row("ipmpsc", false, 2, 45_000_000),
+            row("ipmpsc-0.5.1", false, 2, 6_000_000),
+            row("ipc-channel", false, 2, 40_000_000),
         ];
         let sheets = sheets(&rows);
         assert_eq!(sheets.len(), 1);
@@ -548,10 +571,12 @@ mod tests {
             row("ipmpsc", true, 0, &[(440, 10)]),
             row("ipc-channel", false, 0, &[(20_000, 4)]),
             row("ipc-channel", false, 1, &[(16_000, 4)]),
+            row("ipmpsc", false, 2, &[(400, 10)]),
+            row("ipc-channel", false, 2, &[(18_000, 4)]),
         ];
         let sheet = ping_pong_sheet(&rows).expect("there are rows");
         let line = &sheet.body[0];
-        assert_eq!(line[3..7], ["20", "400 ns", "900 ns", "900 ns"]);
+        assert_eq!(line[3..7], ["30", "400 ns", "900 ns", "900 ns"]);
         assert_eq!(line[8], "45x [40x-50x] faster");
     }
 

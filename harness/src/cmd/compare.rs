@@ -1,6 +1,9 @@
 //! Every transport by size and by producers, in randomised blocks, each measured beside its rivals.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use rand::{SeedableRng, seq::SliceRandom};
@@ -16,7 +19,7 @@ use crate::{
 };
 
 /// Measured time of a run, unless `--for` spreads another time over all runs.
-const MEASURE: Duration = Duration::from_millis(80);
+const MEASURE: Duration = Duration::from_millis(60);
 /// Before that, as part of it.
 const WARMUP_PART: u32 = 4;
 /// The measured time of a run at least and at most.
@@ -43,7 +46,15 @@ pub(crate) fn run(session: &mut Session, time: Option<Duration>) -> Result<()> {
     session.progress.begin("compare", u64::from(runs));
     let mut random = Pcg64Mcg::seed_from_u64(session.options.seed);
     let mut failed = BTreeSet::new();
+    let mut last_block = Duration::ZERO;
     for block in 0..BLOCKS {
+        if time.is_none() && !session.has_time_for(last_block) {
+            session
+                .progress
+                .say(&format!("{block} blocks of {BLOCKS}, as the time is up"));
+            break;
+        }
+        let started = Instant::now();
         for (kind, cell) in shuffled(&cells, &mut random) {
             if session.is_over() {
                 return Ok(());
@@ -62,6 +73,7 @@ pub(crate) fn run(session: &mut Session, time: Option<Duration>) -> Result<()> {
             }
             session.progress.stepped();
         }
+        last_block = started.elapsed();
     }
     settle(session, &cells, &failed)
 }

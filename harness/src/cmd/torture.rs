@@ -9,7 +9,7 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::{
     checks::balance,
-    child::{Crew, INTERRUPTED, Plan, Trouble, Worker, done},
+    child::{Crew, INTERRUPTED, Plan, Trouble, Worker, dismiss, done},
     ledger::{Ledger, Line},
     payload::mix,
     protocol::{Command, Limits, Reply, Report, Role, Task},
@@ -44,24 +44,34 @@ pub(crate) fn run(session: &mut Session, kills: u64) -> Result<()> {
         (false, false) => ours,
     };
     session.progress.begin("torture", kills);
-    let rounds = TORTURE_RINGS.len() as u64;
-    for (round, &ring_bytes) in (0..).zip(&TORTURE_RINGS) {
-        let part = kills / rounds + u64::from(round < kills % rounds);
-        if part == 0 || session.is_over() {
-            continue;
+    let all = session.options.producers;
+    // A ring that many fill is mostly full, and its producers die waiting; one producer alone more
+    // often dies while it writes.
+    let rounds: Vec<_> = TORTURE_RINGS
+        .iter()
+        .flat_map(|&ring| [(ring, all), (ring, 1)])
+        .collect();
+    let count = rounds.len() as u64;
+    for ((round, (ring_bytes, producers)), form) in (0..).zip(rounds).zip(forms.iter().cycle()) {
+        let part = kills / count + u64::from(round < kills % count);
+        if part > 0 && !session.is_over() {
+            step(session, (ring_bytes, producers), form, part)?;
         }
-        let form = usize::try_from(round).expect("fewer rounds than rings") % forms.len();
-        step(session, ring_bytes, forms[form], part)?;
     }
     session.progress.end();
     Ok(())
 }
 
-fn step(session: &mut Session, ring_bytes: u64, transport: &str, kills: u64) -> Result<()> {
-    let name = format!("{kills} kills, {ring_bytes} byte ring ({transport})");
+fn step(
+    session: &mut Session,
+    (ring_bytes, producers): (u64, u32),
+    transport: &str,
+    kills: u64,
+) -> Result<()> {
+    let name =
+        format!("{kills} kills, {producers} producers, {ring_bytes} byte ring ({transport})");
     session.progress.step(&name);
-    let seed = mix(session.options.seed ^ ring_bytes);
-    let producers = session.options.producers;
+    let seed = mix(session.options.seed ^ ring_bytes ^ u64::from(producers));
     let channel = Channel {
         ring_bytes,
         message_max: ring_bytes,
@@ -236,7 +246,7 @@ impl<'a> Field<'a> {
             thread::sleep(Duration::from_millis(1));
         };
         let workers = self.producers.into_iter().map(|(worker, _)| worker);
-        workers.chain([self.consumer]).for_each(Worker::dismiss);
+        dismiss(workers.chain([self.consumer]).collect());
         Ok(Closed {
             ledger: self.ledger,
             graves: self.graves,

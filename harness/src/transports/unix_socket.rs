@@ -4,7 +4,7 @@
 //! ones go over STREAM with a length in front. A message of length zero cannot be told from the end
 //! of a SEQPACKET connection, so the shortest is one byte.
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{collections::VecDeque, fs::File, os::fd::OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use rustix::{
@@ -24,6 +24,9 @@ pub(super) struct UnixSocket;
 
 /// The longest message sent as one packet; the kernel's default buffer takes three of them.
 const PACKET_MAX: u64 = 64 << 10;
+
+/// Messages from one producer in a row while others wait.
+const BURST: u32 = 32;
 
 impl Transport for UnixSocket {
     fn name(&self) -> &'static str {
@@ -118,7 +121,8 @@ impl Bound for Listener {
             Box::new(PacketRx {
                 sockets,
                 buffer: vec![0; longest.max(1)],
-                ready: Vec::new(),
+                ready: VecDeque::new(),
+                burst: 0,
             })
         } else {
             let files = sockets.into_iter().map(File::from).collect();
@@ -141,8 +145,10 @@ impl Tx for PacketTx {
 struct PacketRx {
     sockets: Vec<OwnedFd>,
     buffer: Vec<u8>,
-    /// Sockets that may hold another message.
-    ready: Vec<usize>,
+    /// Sockets that may hold another message; the first is read.
+    ready: VecDeque<usize>,
+    /// Messages read from it in a row.
+    burst: u32,
 }
 
 impl Rx for PacketRx {
@@ -152,11 +158,17 @@ impl Rx for PacketRx {
             return show(&self.buffer, len, sink);
         }
         loop {
-            while let Some(&socket) = self.ready.last() {
+            while let Some(&socket) = self.ready.front() {
                 let socket = &self.sockets[socket];
                 match rustix::net::recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                    Ok((len, _)) => return show(&self.buffer, len, sink),
-                    Err(Errno::AGAIN) => self.ready.pop(),
+                    Ok((len, _)) => {
+                        self.burst += 1;
+                        if self.burst.is_multiple_of(BURST) {
+                            self.ready.rotate_left(1);
+                        }
+                        return show(&self.buffer, len, sink);
+                    }
+                    Err(Errno::AGAIN) => self.ready.pop_front(),
                     Err(error) => return Err(error.into()),
                 };
             }

@@ -233,7 +233,7 @@ fn killed_producers_lose_nothing_that_was_acknowledged() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(
         last_line(&stderr(&output)),
-        "harness: 5 passed, 0 failed, 0 skipped"
+        "harness: 10 passed, 0 failed, 0 skipped"
     );
     let rows = json_lines(&fs::read_to_string(run.out().join("runs.jsonl")).expect("written"));
     let kills: u64 = rows.iter().filter_map(|row| row["kills"].as_u64()).sum();
