@@ -7,51 +7,7 @@
 use crate::error::{Error, Result};
 use bincode::Options;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
-
-/// Room for a small value on the stack.
-pub(crate) struct Small {
-    bytes: [u8; Self::BYTES],
-    written: usize,
-}
-
-impl Small {
-    /// Larger values are measured and serialized into the ring itself.
-    const BYTES: usize = 256;
-
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self {
-            bytes: [0; Self::BYTES],
-            written: 0,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.written]
-    }
-}
-
-impl Write for &mut Small {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.written + bytes.len();
-        let room = self.bytes.get_mut(self.written..end);
-        room.ok_or(io::ErrorKind::WriteZero)?.copy_from_slice(bytes);
-        self.written = end;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use std::io::{ErrorKind, Write};
 
 fn options() -> impl Options {
     bincode::DefaultOptions::new().with_fixint_encoding()
@@ -82,9 +38,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
 #[allow(clippy::boxed_local, reason = "bincode hands its errors out in boxes")]
 fn encode_error(error: bincode::Error) -> Error {
     match *error {
-        bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::WriteZero => {
-            Error::SizeChanged
-        }
+        bincode::ErrorKind::Io(error) if error.kind() == ErrorKind::WriteZero => Error::SizeChanged,
         error => Error::Encode(Box::new(error)),
     }
 }

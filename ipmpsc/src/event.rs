@@ -33,7 +33,7 @@ const LEAST_SPIN_US: u32 = 3;
 /// Pauses before the first yield: one to three microseconds, depending on the processor.
 const PAUSES: u32 = 64;
 /// Pauses of the longest `Lull`.
-const MOST_LULL: u32 = 16;
+const MOST_LULL: u32 = 32;
 /// Pauses between two looks, at most.
 const MOST_PAUSES: u32 = 8;
 
@@ -122,7 +122,11 @@ impl Lull {
 
     /// Takes note of whether there was a message after the pause.
     pub(crate) fn learn(&mut self, there: bool) {
-        self.0 = if there { (self.0 * 2).min(MOST_LULL) } else { (self.0 / 2).max(1) };
+        self.0 = if there {
+            (self.0 * 2).min(MOST_LULL)
+        } else {
+            (self.0 / 2).max(1)
+        };
     }
 }
 

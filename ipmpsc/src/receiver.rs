@@ -481,8 +481,7 @@ impl Drop for Receiver {
         let region = &self.end.region;
         if region.roster.leave_role(region.view(), self.end.id) {
             // Those who wait for space may not want to wait for nobody.
-            region.ring.disturb_senders();
-            region.wake_senders();
+            region.wake_all_senders();
         }
     }
 }
@@ -571,7 +570,7 @@ impl End {
     fn look_around(&self, place: &mut Place, busy: Option<RecordWord>) -> Result<bool> {
         let ring = &self.region.ring;
         if ring.take_space_wake(place.cursor()) {
-            self.region.wake_senders();
+            self.region.wake_sender();
         }
         if let Some(busy) = busy {
             return Ok(self.recover(place, busy));
@@ -648,7 +647,7 @@ impl End {
         let ring = &self.region.ring;
         ring.release(place.cursor(), messages);
         if ring.space_wake_due(place.cursor()) && ring.take_space_wake(place.cursor()) {
-            self.region.wake_senders();
+            self.region.wake_sender();
         }
     }
 

@@ -59,7 +59,7 @@ impl Region {
         if let Some(before) = before {
             before.ring.close();
             before.wake_receiver();
-            before.wake_senders();
+            before.wake_all_senders();
         }
         Ok(region)
     }
@@ -164,7 +164,14 @@ impl Region {
     }
 
     #[cold]
-    pub(crate) fn wake_senders(&self) {
+    pub(crate) fn wake_sender(&self) {
+        self.space_signal
+            .wake(&self.view().header().space_wait.0, false);
+    }
+
+    /// Makes every sender that sleeps, or is about to, look again.
+    pub(crate) fn wake_all_senders(&self) {
+        self.ring.disturb_senders();
         self.space_signal
             .wake(&self.view().header().space_wait.0, true);
     }

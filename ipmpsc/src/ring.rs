@@ -54,6 +54,9 @@ use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 #[cfg(not(loom))]
 use std::ptr::NonNull;
 
+/// How far ahead of a record, at least, a sender asks for the lines it will write.
+const PREFETCH_AHEAD: u64 = 256;
+
 /// The shared ring, seen by one process.
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -243,6 +246,7 @@ impl Ring {
             hit("claim-moved");
             let claim = Claim { offset, word };
             if span <= to_end {
+                self.view.prefetch(end + span.max(PREFETCH_AHEAD), span);
                 return Ok(claim);
             }
             hit("pad-moved");
@@ -416,9 +420,17 @@ impl Ring {
         before | 1
     }
 
-    /// Whether senders sleep for space and are to be woken: all of them, since they want
-    /// different amounts. A sender that sets the word after this look finds the space by its
-    /// own last look, or sleeps until more is freed or its nap ends.
+    /// After a sender was woken: others may sleep as well.
+    pub(crate) fn rearm_sender(&self) {
+        // Relaxed: a hint to the receiver's next look.
+        self.view.header().space_wait.0.fetch_or(1, Relaxed);
+    }
+
+    /// Whether senders sleep for space, one of which is to be woken. That one sets the word again
+    /// (`arm_sender` or `rearm_sender`), so that the next is woken when more is freed: waking
+    /// all at once costs the receiver more than they gain. A sender that sets the word after
+    /// this look finds the space by its own last look, or sleeps until more is freed. If the
+    /// woken one dies first, the others' naps end by themselves.
     #[cold]
     pub(crate) fn take_space_wake(&self, cursor: &mut Cursor) -> bool {
         cursor.freed = 0;
