@@ -5,8 +5,8 @@
 //!
 //! * *verified* messages, of any length, written afresh for each send. One of 24 bytes or more
 //!   opens with a header of producer, incarnation and sequence; a shorter one has the low byte of
-//!   its producer first. The rest are the words `k, k + G, k + 2G ...` with `k` hashed from the key:
-//!   as fast as memory to write and to compare, and two messages differ in every word.
+//!   its producer first. The rest are the words `k, k + G, k + 2G ...`, `k` hashed from the key: as
+//!   fast as memory to write and to compare, and two messages differ in every word.
 //! * *compared* messages, of one size, whose body is written before the clock starts. A header of
 //!   two words is all the producer stamps while it is measured; the consumer compares every byte.
 

@@ -1,4 +1,5 @@
-//! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves and tables are made of.
+//! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves behind, and all that
+//! tables are made of.
 
 use std::{fs, path::Path, process::Command};
 

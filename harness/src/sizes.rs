@@ -1,8 +1,8 @@
 //! Which length each verified message has: a walk that both ends take from the same seed.
 //!
 //! The walk leans on what breaks rings: the shortest messages, half a ring, the longest message,
-//! and what is left up to the end of the ring, a little more and a little less. A producer knows its
-//! own records only, so with several producers the end is guessed, and the walk visits it by chance.
+//! and what is left up to the end of the ring, a little more and a little less. A producer knows
+//! its own records only, so with several the end is guessed, and the walk visits it by chance.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;

@@ -68,7 +68,8 @@ pub(crate) fn paired_ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<f64> {
         .collect()
 }
 
-/// The largest factor by which two runs of the same thing differed, less one. Unknown without a twin.
+/// The largest factor by which two runs of the same thing differed, less one. Unknown without
+/// twins.
 pub(crate) fn noise_floor(twin_ratios: &[f64]) -> Option<f64> {
     let factor = |&ratio: &f64| if ratio > 1.0 { ratio } else { 1.0 / ratio };
     twin_ratios

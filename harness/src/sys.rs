@@ -71,7 +71,7 @@ impl Usage {
 /// What this process has used so far.
 pub(crate) fn usage() -> Usage {
     let mut raw = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is to a whole `rusage`, which the call fills; RUSAGE_SELF is always valid.
+    // SAFETY: the pointer is to a whole `rusage`, which the call fills; RUSAGE_SELF always exists.
     let code = unsafe { libc::getrusage(libc::RUSAGE_SELF, raw.as_mut_ptr()) };
     assert_eq!(code, 0, "getrusage(RUSAGE_SELF) has no way to fail");
     // SAFETY: the bytes were zeroed, and every bit pattern of integers is a valid `rusage`.

@@ -178,7 +178,7 @@ fn name(kind: Kind, cell: &Cell) -> String {
     };
     let twin = if cell.twin { " (twin)" } else { "" };
     format!(
-        "{what} {}{twin}, {} bytes, {} producers",
+        "{what} {}{twin}, {} bytes, producers {}",
         cell.transport, cell.size, cell.producers
     )
 }

@@ -69,7 +69,7 @@ fn step(
     kills: u64,
 ) -> Result<()> {
     let name =
-        format!("{kills} kills, {producers} producers, {ring_bytes} byte ring ({transport})");
+        format!("{kills} kills, producers {producers}, {ring_bytes} byte ring ({transport})");
     session.progress.step(&name);
     let seed = mix(session.options.seed ^ ring_bytes ^ u64::from(producers));
     let channel = Channel {

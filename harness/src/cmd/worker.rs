@@ -64,6 +64,12 @@ fn say(reply: &Reply) {
     let _ = writeln!(stdout().lock(), "{line}");
 }
 
+fn failed(error: &anyhow::Error) -> Reply {
+    Reply::Failed {
+        what: format!("{error:#}"),
+    }
+}
+
 fn hear(commands: &mpsc::Receiver<String>) -> Result<Command> {
     let line = commands.recv().context("the orchestrator has gone")?;
     serde_json::from_str(&line).with_context(|| format!("a command: {line}"))
@@ -104,10 +110,15 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     };
     sys::sleep_until(at_ns);
     let before = sys::usage();
-    let mut report = ready.go(at_ns, &mut ends)?;
-    report.usage = sys::usage().since(before);
-    say(&Reply::Done(Box::new(report)));
-    // Until stdin closes: dropping an end here would cut off peers that still drain.
+    match ready.go(at_ns, &mut ends) {
+        Ok(mut report) => {
+            report.usage = sys::usage().since(before);
+            say(&Reply::Done(Box::new(report)));
+        }
+        Err(error) => say(&failed(&error)),
+    }
+    // Until stdin closes: dropping an end here would cut off peers that still drain, and after a
+    // failure they would blame the end that is gone.
     let _ = commands.recv();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Named pipes: one a producer, as a shared one keeps messages apart up to PIPE_BUF only.
 //!
-//! `framed` says how messages lie in them. They are made as large as the ring where the kernel allows.
+//! `framed` says how messages lie in them. Where the kernel allows, they are as large as the ring.
 
 use std::{
     fs::{File, OpenOptions},
