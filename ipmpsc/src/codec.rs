@@ -21,17 +21,13 @@ pub(crate) fn measure(value: &impl Serialize) -> Result<u64> {
 /// Writes `value`; what `writer` refuses with `WriteZero` is reported as [`Error::SizeChanged`].
 #[inline]
 pub(crate) fn encode(value: &impl Serialize, writer: impl Write) -> Result<()> {
-    options()
-        .serialize_into(writer, value)
-        .map_err(encode_error)
+    options().serialize_into(writer, value).map_err(encode_error)
 }
 
 /// Reads a value out of exactly these bytes.
 #[inline]
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    options()
-        .deserialize(bytes)
-        .map_err(|error| Error::Decode(error))
+    options().deserialize(bytes).map_err(|error| Error::Decode(error))
 }
 
 #[cold]

@@ -52,9 +52,7 @@ impl Deadline {
             return Self::Now;
         }
         // A timeout beyond what the clock can say is for ever.
-        Instant::now()
-            .checked_add(timeout)
-            .map_or(Self::Never, Self::At)
+        Instant::now().checked_add(timeout).map_or(Self::Never, Self::At)
     }
 
     /// What is left, at most `most`; `None` if nothing is.
@@ -62,10 +60,9 @@ impl Deadline {
         match self {
             Self::Now => None,
             Self::Never => Some(most),
-            Self::At(end) => end
-                .checked_duration_since(now)
-                .filter(|d| !d.is_zero())
-                .map(|d| d.min(most)),
+            Self::At(end) => {
+                end.checked_duration_since(now).filter(|d| !d.is_zero()).map(|d| d.min(most))
+            }
         }
     }
 }
@@ -92,8 +89,7 @@ impl Learned {
     fn adjust(&self, worth_it: bool) {
         let now = self.0.load(Relaxed);
         let next = if worth_it { now * 2 } else { now / 2 };
-        self.0
-            .store(next.clamp(LEAST_SPIN_US, MOST_SPIN_US), Relaxed);
+        self.0.store(next.clamp(LEAST_SPIN_US, MOST_SPIN_US), Relaxed);
     }
 }
 
@@ -122,11 +118,7 @@ impl Lull {
 
     /// Takes note of whether there was a message after the pause.
     pub(crate) fn learn(&mut self, there: bool) {
-        self.0 = if there {
-            (self.0 * 2).min(MOST_LULL)
-        } else {
-            (self.0 / 2).max(1)
-        };
+        self.0 = if there { (self.0 * 2).min(MOST_LULL) } else { (self.0 / 2).max(1) };
     }
 }
 
@@ -155,14 +147,7 @@ pub(crate) struct Patience<'a> {
 impl<'a> Patience<'a> {
     pub(crate) fn new(spin: Spin, learned: &'a Learned) -> Self {
         let pauses = if spin == Spin::Never { PAUSES } else { 0 };
-        Self {
-            learned,
-            spin,
-            pauses,
-            started: None,
-            nap: SHORTEST_NAP,
-            slept: false,
-        }
+        Self { learned, spin, pauses, started: None, nap: SHORTEST_NAP, slept: false }
     }
 
     /// Says what to do after having looked in vain, and does it unless it is to sleep. With
@@ -202,8 +187,7 @@ impl Drop for Patience<'_> {
             return;
         };
         let short = Duration::from_micros((2 * MOST_SPIN_US).into());
-        self.learned
-            .adjust(!self.slept || started.elapsed() < short);
+        self.learned.adjust(!self.slept || started.elapsed() < short);
     }
 }
 
@@ -215,10 +199,7 @@ mod tests {
     fn no_timeout_is_too_long_or_too_short() {
         let now = Instant::now();
         assert_eq!(Deadline::after(Duration::ZERO).left(now, LONGEST_NAP), None);
-        assert_eq!(
-            Deadline::after(Duration::MAX).left(now, LONGEST_NAP),
-            Some(LONGEST_NAP)
-        );
+        assert_eq!(Deadline::after(Duration::MAX).left(now, LONGEST_NAP), Some(LONGEST_NAP));
         let past = Deadline::At(now);
         assert_eq!(past.left(now, LONGEST_NAP), None);
         assert_eq!(past.left(now + Duration::from_secs(1), LONGEST_NAP), None);
@@ -231,10 +212,7 @@ mod tests {
         for _ in 0..10 {
             learned.adjust(false);
         }
-        assert_eq!(
-            learned.budget(Spin::Adaptive),
-            Duration::from_micros(LEAST_SPIN_US.into())
-        );
+        assert_eq!(learned.budget(Spin::Adaptive), Duration::from_micros(LEAST_SPIN_US.into()));
         for _ in 0..10 {
             learned.adjust(true);
         }
@@ -252,13 +230,7 @@ mod tests {
         assert_eq!(slept, Some(Next::Sleep(SHORTEST_NAP)));
         assert_eq!(patience.next(deadline, true), Next::Sleep(2 * SHORTEST_NAP));
         assert_eq!(patience.next(deadline, false), Next::Sleep(LONGEST_NAP));
-        assert_eq!(
-            patience.next(Deadline::At(Instant::now()), false),
-            Next::Expired
-        );
-        assert_eq!(
-            Patience::new(spin, &learned).next(Deadline::Now, false),
-            Next::Expired
-        );
+        assert_eq!(patience.next(Deadline::At(Instant::now()), false), Next::Expired);
+        assert_eq!(Patience::new(spin, &learned).next(Deadline::Now, false), Next::Expired);
     }
 }

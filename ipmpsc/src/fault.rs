@@ -14,13 +14,9 @@ pub(crate) fn hit(point: &str) {
 
     let plan = PLAN.get_or_init(|| {
         let text = std::env::var("IPMPSC_FAULT").ok()?;
-        let (point, rest) = text
-            .split_once(':')
-            .expect("IPMPSC_FAULT is point:action@n");
+        let (point, rest) = text.split_once(':').expect("IPMPSC_FAULT is point:action@n");
         let (action, n) = rest.split_once('@').unwrap_or((rest, "1"));
-        let n = n
-            .parse()
-            .expect("IPMPSC_FAULT is point:action@n, n a number");
+        let n = n.parse().expect("IPMPSC_FAULT is point:action@n, n a number");
         Some((point.to_owned(), action.to_owned(), n))
     });
     let Some((planned, action, n)) = plan else {

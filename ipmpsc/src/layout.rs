@@ -213,10 +213,7 @@ impl Owner {
 
     /// Reads any word with a slot and a generation in it.
     pub(crate) fn of(word: u64) -> Self {
-        Self {
-            slot: (word >> 4) as u16 & 0xfff,
-            generation: (word >> 16) as u16,
-        }
+        Self { slot: (word >> 4) as u16 & 0xfff, generation: (word >> 16) as u16 }
     }
 }
 
@@ -301,10 +298,7 @@ impl Geometry {
     pub(crate) fn for_message(message_bytes: u64, max_senders: u32) -> Option<Self> {
         let padded = message_bytes.checked_add(7)? & !7;
         let capacity = padded.checked_add(2 * HEADER_BYTES)?.max(4 * HEADER_BYTES);
-        let geometry = Self {
-            capacity,
-            slot_count: max_senders + 1,
-        };
+        let geometry = Self { capacity, slot_count: max_senders + 1 };
         geometry.total().map(|_| geometry)
     }
 
@@ -320,17 +314,10 @@ impl Geometry {
         }
         if magic != MAGIC {
             let forming = magic == 0 && version == VERSION;
-            return Err(if forming {
-                Error::NotReady
-            } else {
-                Error::NotARing
-            });
+            return Err(if forming { Error::NotReady } else { Error::NotARing });
         }
         if version != VERSION {
-            return Err(Error::VersionMismatch {
-                found: version,
-                expected: VERSION,
-            });
+            return Err(Error::VersionMismatch { found: version, expected: VERSION });
         }
         let capacity = identity.capacity.load(Relaxed);
         let slot_count = identity.slot_count.load(Relaxed);
@@ -340,18 +327,12 @@ impl Geometry {
         if !(2..=MAX_SENDERS + 1).contains(&slot_count) {
             return Err(Error::Corrupt { offset: 12 });
         }
-        let geometry = Self {
-            capacity,
-            slot_count,
-        };
+        let geometry = Self { capacity, slot_count };
         match geometry.total() {
             Some(total) if total == file_bytes => Ok(geometry),
             total => {
                 let expected = total.unwrap_or(u64::MAX);
-                Err(Error::WrongSize {
-                    expected,
-                    actual: file_bytes,
-                })
+                Err(Error::WrongSize { expected, actual: file_bytes })
             }
         }
     }
@@ -418,12 +399,7 @@ impl View {
         let slots = unsafe { base.add(SLOTS_OFFSET) }.cast();
         // SAFETY: so do the data.
         let words = unsafe { base.add(data_offset) }.cast();
-        Self {
-            header: base.cast(),
-            slots,
-            words,
-            geometry,
-        }
+        Self { header: base.cast(), slots, words, geometry }
     }
 
     #[inline(always)]
@@ -482,10 +458,7 @@ impl View {
     #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn payload(&self, offset: u64) -> NonNull<u8> {
-        assert!(
-            offset <= self.geometry.capacity,
-            "an offset inside the ring"
-        );
+        assert!(offset <= self.geometry.capacity, "an offset inside the ring");
         // SAFETY: the assertion keeps it inside the data or one past their end.
         unsafe { self.words.cast::<u8>().add(offset as usize) }
     }

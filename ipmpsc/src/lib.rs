@@ -52,11 +52,15 @@ mod codec;
 #[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
+mod message;
+#[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
 mod receiver;
 #[cfg(not(loom))]
 mod region;
+#[cfg(not(loom))]
+mod reservation;
 #[cfg(not(loom))]
 mod roster;
 #[cfg(not(loom))]
@@ -67,31 +71,26 @@ mod sys;
 // What loom checks: the algorithm alone.
 mod atomic;
 mod error;
-#[cfg_attr(
-    loom,
-    allow(dead_code, reason = "the files that use the rest are left out")
-)]
+#[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod fault;
-#[cfg_attr(
-    loom,
-    allow(dead_code, reason = "the files that use the rest are left out")
-)]
+#[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod layout;
-#[cfg_attr(
-    loom,
-    allow(dead_code, reason = "the files that use the rest are left out")
-)]
+#[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod ring;
 
 pub use error::{Error, Result};
 #[cfg(not(loom))]
 pub use event::Spin;
 #[cfg(not(loom))]
+pub use message::{Message, ZeroCopyContext};
+#[cfg(not(loom))]
 pub use options::{Options, SharedRingBuffer, Stats};
 #[cfg(not(loom))]
-pub use receiver::{Message, Receiver, ZeroCopyContext};
+pub use receiver::Receiver;
 #[cfg(not(loom))]
-pub use sender::{Reservation, Sender};
+pub use reservation::Reservation;
+#[cfg(not(loom))]
+pub use sender::Sender;
 
 /// Version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -75,26 +75,16 @@ impl SharedRingBuffer {
     /// # Ok::<(), ipmpsc::Error>(())
     /// ```
     pub fn create_temp(size_in_bytes: u32) -> Result<(String, Self)> {
-        let options = Options {
-            capacity: size_in_bytes.into(),
-            ..Options::new()
-        };
+        let options = Options { capacity: size_in_bytes.into(), ..Options::new() };
         let geometry = options.geometry()?;
         loop {
             let path = std::env::temp_dir().join(format!("ipmpsc-{:016x}", region::random()));
-            let name = path
-                .to_str()
-                .ok_or(Error::InvalidOptions("TMPDIR is not UTF-8"))?;
+            let name = path.to_str().ok_or(Error::InvalidOptions("TMPDIR is not UTF-8"))?;
             let name = name.to_owned();
             match Region::create(&path, geometry, options.mode, false) {
                 Ok(mut region) => {
                     region.make_temporary(path);
-                    return Ok((
-                        name,
-                        Self {
-                            region: Arc::new(region),
-                        },
-                    ));
+                    return Ok((name, Self { region: Arc::new(region) }));
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -156,9 +146,7 @@ impl SharedRingBuffer {
     ///
     /// [`try_clone_file`]: Self::try_clone_file
     pub fn from_file(file: File) -> Result<Self> {
-        Ok(Self {
-            region: Arc::new(Region::from_file(file, None)?),
-        })
+        Ok(Self { region: Arc::new(Region::from_file(file, None)?) })
     }
 
     /// A descriptor of the ring's file, for a child process to inherit.
@@ -247,11 +235,7 @@ impl SharedRingBuffer {
         Stats {
             capacity: view.capacity(),
             used,
-            high_water: producers
-                .high_water
-                .load(Relaxed)
-                .min(view.capacity())
-                .max(used),
+            high_water: producers.high_water.load(Relaxed).min(view.capacity()).max(used),
             sent: producers.claimed.load(Relaxed).saturating_sub(discarded),
             received: consumer.received.load(Relaxed),
             senders: self.region.roster.sum_living(view, |slot| &slot.senders),
@@ -329,11 +313,7 @@ impl Default for Options {
 impl Options {
     /// The defaults: 1 MiB, mode 0600, 255 senders.
     pub fn new() -> Self {
-        Self {
-            capacity: 1 << 20,
-            mode: 0o600,
-            max_senders: 255,
-        }
+        Self { capacity: 1 << 20, mode: 0o600, max_senders: 255 }
     }
 
     /// The serialized size in bytes of the largest message that the ring must take; all that
@@ -361,16 +341,13 @@ impl Options {
         if !(1..=MAX_SENDERS).contains(&self.max_senders) {
             return Err(Error::InvalidOptions("max_senders must be 1 to 4094"));
         }
-        Geometry::for_message(self.capacity, self.max_senders).ok_or(Error::InvalidOptions(
-            "capacity is too large for this process to map",
-        ))
+        Geometry::for_message(self.capacity, self.max_senders)
+            .ok_or(Error::InvalidOptions("capacity is too large for this process to map"))
     }
 
     fn create_at(&self, path: &Path, replace: bool) -> Result<SharedRingBuffer> {
         let region = Region::create(path, self.geometry()?, self.mode, replace)?;
-        Ok(SharedRingBuffer {
-            region: Arc::new(region),
-        })
+        Ok(SharedRingBuffer { region: Arc::new(region) })
     }
 
     /// Creates a ring at a path where nothing is.
@@ -473,9 +450,7 @@ impl Options {
     /// ```
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SharedRingBuffer> {
         let region = Region::open(path.as_ref(), self.mode)?;
-        Ok(SharedRingBuffer {
-            region: Arc::new(region),
-        })
+        Ok(SharedRingBuffer { region: Arc::new(region) })
     }
 
     /// Creates a ring without a path, which is gone with the last process that maps it.
@@ -495,8 +470,6 @@ impl Options {
     /// # Ok::<(), ipmpsc::Error>(())
     /// ```
     pub fn anonymous(&self) -> Result<SharedRingBuffer> {
-        Ok(SharedRingBuffer {
-            region: Arc::new(Region::anonymous(self.geometry()?)?),
-        })
+        Ok(SharedRingBuffer { region: Arc::new(Region::anonymous(self.geometry()?)?) })
     }
 }

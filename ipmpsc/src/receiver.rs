@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::event::{Deadline, Learned, Lull, Next, Patience, Spin};
 use crate::fault::hit;
 use crate::layout::RecordWord;
+use crate::message::{Drained, Message, ZeroCopyContext};
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
 use crate::ring::{Cursor, Peeked, Refused};
 use crate::roster::Role;
 use serde::Deserialize;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -51,8 +51,8 @@ pub struct Receiver {
 
 /// What does not change from one receive to the next.
 #[derive(Debug)]
-struct End {
-    region: Arc<Region>,
+pub(crate) struct End {
+    pub(crate) region: Arc<Region>,
     /// Tells this receiver from others of the process.
     id: u64,
     spin: Spin,
@@ -62,7 +62,7 @@ struct End {
 
 /// Where the receiver is.
 #[derive(Debug, Default)]
-struct Place {
+pub(crate) struct Place {
     /// `None` before the first receive.
     cursor: Option<Cursor>,
     /// What a copying receive decodes from.
@@ -74,9 +74,9 @@ struct Place {
 
 /// A message's payload in the ring.
 #[derive(Clone, Copy, Debug)]
-struct Found {
-    offset: u64,
-    len: u32,
+pub(crate) struct Found {
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
 }
 
 impl Receiver {
@@ -91,10 +91,7 @@ impl Receiver {
             learned: Learned::new(),
             disconnect: false,
         };
-        Self {
-            end,
-            place: Mutex::default(),
-        }
+        Self { end, place: Mutex::default() }
     }
 
     /// How long this receiver spins before it sleeps, when the ring is empty.
@@ -147,9 +144,7 @@ impl Receiver {
     /// ```
     pub fn senders(&self) -> u32 {
         let region = &self.end.region;
-        region
-            .roster
-            .sum_living(region.view(), |slot| &slot.senders)
+        region.roster.sum_living(region.view(), |slot| &slot.senders)
     }
 
     /// Receives a message by copy, waiting for one as long as it takes.
@@ -182,9 +177,7 @@ impl Receiver {
     where
         T: for<'de> Deserialize<'de>,
     {
-        Ok(self
-            .recv_until(Deadline::Never)?
-            .expect("a wait without a deadline ends with one"))
+        Ok(self.recv_until(Deadline::Never)?.expect("a wait without a deadline ends with one"))
     }
 
     /// Receives a message by copy if there is one; `Ok(None)` if not.
@@ -256,11 +249,7 @@ impl Receiver {
     /// ```
     pub fn zero_copy_context(&mut self) -> ZeroCopyContext<'_> {
         let (end, place) = self.parts();
-        ZeroCopyContext {
-            end,
-            place,
-            taken: None,
-        }
+        ZeroCopyContext::new(end, place)
     }
 
     /// Receives a message's bytes where they lie, waiting as long as it takes.
@@ -406,10 +395,7 @@ impl Receiver {
             return Ok(None);
         };
         place.copied.clear();
-        self.end
-            .region
-            .ring
-            .read(found.offset, found.len, &mut place.copied)?;
+        self.end.region.ring.read(found.offset, found.len, &mut place.copied)?;
         hit("recv-copied");
         // The copy is all we need, and a message that cannot be decoded is consumed as well.
         self.end.consume(place, found.len);
@@ -424,7 +410,7 @@ impl Receiver {
     fn message_until(&mut self, deadline: Deadline) -> Result<Option<Message<'_>>> {
         let (end, place) = self.parts();
         let found = end.wait(place, deadline)?;
-        Ok(found.map(|found| Message { end, place, found }))
+        Ok(found.map(|found| Message::new(end, place, found)))
     }
 
     fn drain_until(
@@ -440,14 +426,10 @@ impl Receiver {
         let Some(mut found) = end.wait(place, deadline)? else {
             return Ok(0);
         };
-        let mut drained = Drained {
-            end,
-            place,
-            messages: 0,
-        };
+        let mut drained = Drained::new(end, place);
         loop {
             let ring = &end.region.ring;
-            ring.advance(drained.place.cursor(), found.len);
+            ring.advance(drained.cursor(), found.len);
             drained.messages += 1;
             // SAFETY: a message that `peek` has just shown; `drained` frees its space after the
             // call, so that by the protocol nobody writes there before.
@@ -455,7 +437,7 @@ impl Receiver {
             if drained.messages == limit {
                 break;
             }
-            match ring.peek(drained.place.cursor()) {
+            match ring.peek(drained.cursor()) {
                 Ok(Peeked::Message { offset, len }) => found = Found { offset, len },
                 // What may be wrong there is for the next receive to say: these are consumed.
                 _ => break,
@@ -468,10 +450,7 @@ impl Receiver {
     #[inline]
     fn parts(&mut self) -> (&End, &mut Place) {
         // A panic of the user's code leaves nothing half done: see `recv_until`.
-        let place = self
-            .place
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let place = self.place.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         (&self.end, place)
     }
 }
@@ -488,17 +467,15 @@ impl Drop for Receiver {
 
 impl Place {
     #[inline]
-    fn cursor(&mut self) -> &mut Cursor {
-        self.cursor
-            .as_mut()
-            .expect("set by every wait before it finds anything")
+    pub(crate) fn cursor(&mut self) -> &mut Cursor {
+        self.cursor.as_mut().expect("set by every wait before it finds anything")
     }
 }
 
 impl End {
     /// Finds the next message, waiting for it. `None`: out of time.
     #[inline]
-    fn wait(&self, place: &mut Place, deadline: Deadline) -> Result<Option<Found>> {
+    pub(crate) fn wait(&self, place: &mut Place, deadline: Deadline) -> Result<Option<Found>> {
         if !self.region.roster.is_receiver(self.id) {
             self.take_role(place)?;
         }
@@ -637,13 +614,13 @@ impl End {
 
     /// Frees the message at the receiver's place.
     #[inline]
-    fn consume(&self, place: &mut Place, len: u32) {
+    pub(crate) fn consume(&self, place: &mut Place, len: u32) {
         self.region.ring.advance(place.cursor(), len);
         self.release(place, 1);
     }
 
     #[inline]
-    fn release(&self, place: &mut Place, messages: u64) {
+    pub(crate) fn release(&self, place: &mut Place, messages: u64) {
         let ring = &self.region.ring;
         ring.release(place.cursor(), messages);
         if ring.space_wake_due(place.cursor()) && ring.take_space_wake(place.cursor()) {
@@ -657,7 +634,7 @@ impl End {
     ///
     /// - `peek` has shown the message, and its space is not freed while the result is used
     #[inline]
-    unsafe fn borrow<'b>(&self, found: Found) -> &'b [u8] {
+    pub(crate) unsafe fn borrow<'b>(&self, found: Found) -> &'b [u8] {
         let len = found.len as usize;
         let bytes = self.region.ring.payload(found.offset, len);
         // SAFETY: `payload` has checked that the bytes lie inside the ring, which stays mapped as
@@ -665,198 +642,5 @@ impl End {
         // (caller), so no peer that keeps to the protocol writes it; that all do is the
         // condition that the documentation of every borrowing receive states.
         unsafe { std::slice::from_raw_parts(bytes, len) }
-    }
-}
-
-/// A receiver borrowed to receive one message with references into the ring.
-///
-/// Made by [`Receiver::zero_copy_context`]. The message's space is freed when the context is
-/// dropped. One message per context: a second receive is [`Error::AlreadyReceived`].
-///
-/// The references stay valid only while every process that maps the ring keeps to this crate's
-/// protocol: a peer that writes into a message that is being read breaks Rust's rules in this
-/// process. Where you do not trust a peer that far, use [`Receiver::recv`].
-///
-/// # Examples
-///
-/// ```
-/// use ipmpsc::{Receiver, Sender, SharedRingBuffer};
-/// use serde::{Deserialize, Serialize};
-///
-/// #[derive(Serialize, Deserialize)]
-/// struct Frame<'a> {
-///     number: u32,
-///     #[serde(with = "serde_bytes")]
-///     pixels: &'a [u8],
-/// }
-///
-/// let ring = SharedRingBuffer::options().anonymous()?;
-/// let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
-/// sender.send(&Frame { number: 1, pixels: &[0; 100] })?;
-/// let mut context = receiver.zero_copy_context();
-/// let frame: Frame = context.recv()?;
-/// assert_eq!((frame.number, frame.pixels.len()), (1, 100));
-/// # Ok::<(), ipmpsc::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct ZeroCopyContext<'a> {
-    end: &'a End,
-    place: &'a mut Place,
-    /// Length of the message received.
-    taken: Option<u32>,
-}
-
-impl ZeroCopyContext<'_> {
-    /// Receives a message, waiting for one as long as it takes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Receiver::recv`], and [`Error::AlreadyReceived`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ipmpsc::{Error, Receiver, Sender, SharedRingBuffer};
-    /// # let ring = SharedRingBuffer::options().anonymous()?;
-    /// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
-    /// sender.send(&"once")?;
-    /// let mut context = receiver.zero_copy_context();
-    /// assert_eq!(context.recv::<&str>()?, "once");
-    /// assert!(matches!(context.recv::<&str>(), Err(Error::AlreadyReceived)));
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn recv<'b, T: Deserialize<'b>>(&'b mut self) -> Result<T> {
-        Ok(self
-            .recv_until(Deadline::Never)?
-            .expect("a wait without a deadline ends with one"))
-    }
-
-    /// Receives a message if there is one; `Ok(None)` if not.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ipmpsc::{Receiver, SharedRingBuffer};
-    /// # let mut receiver = Receiver::new(SharedRingBuffer::options().anonymous()?);
-    /// assert_eq!(receiver.zero_copy_context().try_recv::<&str>()?, None);
-    /// # Ok::<(), ipmpsc::Error>(())
-    /// ```
-    pub fn try_recv<'b, T: Deserialize<'b>>(&'b mut self) -> Result<Option<T>> {
-        self.recv_until(Deadline::Now)
-    }
-
-    /// Receives a message, waiting up to `timeout`; `Ok(None)` if that was too short.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ipmpsc::{Receiver, SharedRingBuffer};
-    /// # use std::time::Duration;
-    /// # let mut receiver = Receiver::new(SharedRingBuffer::options().anonymous()?);
-    /// let mut context = receiver.zero_copy_context();
-    /// assert_eq!(context.recv_timeout::<&str>(Duration::ZERO)?, None);
-    /// # Ok::<(), ipmpsc::Error>(())
-    /// ```
-    pub fn recv_timeout<'b, T>(&'b mut self, timeout: Duration) -> Result<Option<T>>
-    where
-        T: Deserialize<'b>,
-    {
-        self.recv_until(Deadline::after(timeout))
-    }
-
-    #[inline]
-    fn recv_until<'b, T: Deserialize<'b>>(&'b mut self, deadline: Deadline) -> Result<Option<T>> {
-        if self.taken.is_some() {
-            return Err(Error::AlreadyReceived);
-        }
-        let Some(found) = self.end.wait(self.place, deadline)? else {
-            return Ok(None);
-        };
-        hit("recv-found");
-        // SAFETY: `wait` has found the message with `peek`, and it is freed by the drop of self,
-        // which what T borrows (for 'b, of self) cannot outlive, or below, if there is no T.
-        let bytes = unsafe { self.end.borrow(found) };
-        match codec::decode(bytes) {
-            Ok(value) => {
-                self.taken = Some(found.len);
-                Ok(Some(value))
-            }
-            Err(error) => {
-                self.end.consume(self.place, found.len);
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for ZeroCopyContext<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(len) = self.taken {
-            self.end.consume(self.place, len);
-        }
-    }
-}
-
-/// A message's bytes, where they lie in the ring. Its space is freed on drop.
-///
-/// Made by [`Receiver::recv_bytes`]. The bytes stay as they are only while every process that
-/// maps the ring keeps to this crate's protocol; see [`ZeroCopyContext`]. They begin at a
-/// multiple of 8 bytes. If a guard is leaked, the next receive yields the same message again.
-///
-/// # Examples
-///
-/// ```
-/// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
-/// # let ring = SharedRingBuffer::options().anonymous()?;
-/// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
-/// sender.send_bytes(b"in place")?;
-/// let message = receiver.recv_bytes()?;
-/// assert!(message.starts_with(b"in"));
-/// # Ok::<(), ipmpsc::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Message<'a> {
-    end: &'a End,
-    place: &'a mut Place,
-    found: Found,
-}
-
-impl Deref for Message<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `wait` has found the message with `peek`, and it is freed by the drop of self,
-        // which the result cannot outlive.
-        unsafe { self.end.borrow(self.found) }
-    }
-}
-
-impl Drop for Message<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.end.consume(self.place, self.found.len);
-    }
-}
-
-/// Messages that `drain` has handed out, freed together on drop.
-struct Drained<'a> {
-    end: &'a End,
-    place: &'a mut Place,
-    messages: usize,
-}
-
-impl Drop for Drained<'_> {
-    fn drop(&mut self) {
-        self.end.release(self.place, self.messages as u64);
     }
 }

@@ -68,11 +68,7 @@ impl Region {
     pub(crate) fn open(path: &Path, mode: u32) -> Result<Self> {
         let file = sys::open(path).map_err(|error| {
             let there = path.symlink_metadata();
-            if there.is_ok_and(|there| !there.is_file()) {
-                Error::NotARing
-            } else {
-                error.into()
-            }
+            if there.is_ok_and(|there| !there.is_file()) { Error::NotARing } else { error.into() }
         })?;
         if file.metadata()?.is_file() && !sys::trusted(&file, mode)? {
             return Err(Error::Untrusted);
@@ -104,9 +100,7 @@ impl Region {
     }
 
     fn make(file: File, path: Option<PathBuf>, geometry: Geometry) -> Result<Self> {
-        let total = geometry
-            .total()
-            .ok_or(Error::InvalidOptions("capacity is too large"))?;
+        let total = geometry.total().ok_or(Error::InvalidOptions("capacity is too large"))?;
         sys::allocate(&file, total)?;
         let region = Self::map(file, path, geometry)?;
         geometry.write(&region.view().header().identity, [random(), random()]);
@@ -159,33 +153,28 @@ impl Region {
 
     #[cold]
     pub(crate) fn wake_receiver(&self) {
-        self.receiver_signal
-            .wake(&self.view().header().receiver_wait.0, false);
+        self.receiver_signal.wake(&self.view().header().receiver_wait.0, false);
     }
 
     #[cold]
     pub(crate) fn wake_sender(&self) {
-        self.space_signal
-            .wake(&self.view().header().space_wait.0, false);
+        self.space_signal.wake(&self.view().header().space_wait.0, false);
     }
 
     /// Makes every sender that sleeps, or is about to, look again.
     pub(crate) fn wake_all_senders(&self) {
         self.ring.disturb_senders();
-        self.space_signal
-            .wake(&self.view().header().space_wait.0, true);
+        self.space_signal.wake(&self.view().header().space_wait.0, true);
     }
 
     /// Sleeps while the receiver's word is as `Ring::arm_receiver` left it.
     pub(crate) fn sleep_as_receiver(&self, nap: Duration) {
-        self.receiver_signal
-            .wait(&self.view().header().receiver_wait.0, 1, nap);
+        self.receiver_signal.wait(&self.view().header().receiver_wait.0, 1, nap);
     }
 
     /// Sleeps while the senders' word is `armed`, as `Ring::arm_sender` left it.
     pub(crate) fn sleep_as_sender(&self, armed: u32, nap: Duration) {
-        self.space_signal
-            .wait(&self.view().header().space_wait.0, armed, nap);
+        self.space_signal.wait(&self.view().header().space_wait.0, armed, nap);
     }
 }
 
@@ -209,9 +198,7 @@ struct Draft {
 impl Draft {
     /// The draft of the ring at `path`, waiting for another maker's to be done.
     fn new(path: &Path, mode: u32) -> Result<Self> {
-        let name = path
-            .file_name()
-            .ok_or(Error::InvalidOptions("path has no file name"))?;
+        let name = path.file_name().ok_or(Error::InvalidOptions("path has no file name"))?;
         let mut draft_name = OsString::from(".");
         draft_name.push(name);
         draft_name.push(".ipmpsc-new");
@@ -221,10 +208,7 @@ impl Draft {
             match sys::create_exclusive(&draft_path, mode) {
                 // Between its making and its locking, another may have locked and removed it.
                 Ok(file) if lock(&file, &draft_path)? => {
-                    return Ok(Self {
-                        path: draft_path,
-                        file,
-                    });
+                    return Ok(Self { path: draft_path, file });
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -113,10 +113,7 @@ fn corrupt(offset: u64) -> Error {
 
 impl Ring {
     pub(crate) fn new(view: View) -> Self {
-        Self {
-            view,
-            lap: AtomicU64::new(0),
-        }
+        Self { view, lap: AtomicU64::new(0) }
     }
 
     pub(crate) fn view(&self) -> &View {
@@ -187,10 +184,7 @@ impl Ring {
         let producers = &self.view.header().producers;
         // SYNC(claim-word): as `unlock`, for one who cannot. The word names slot and generation,
         // so it cannot be a living holder's: a dead generation never comes back.
-        let freed = producers
-            .claim
-            .compare_exchange(dead, 0, AcqRel, Relaxed)
-            .is_ok();
+        let freed = producers.claim.compare_exchange(dead, 0, AcqRel, Relaxed).is_ok();
         if freed {
             producers.takeovers.fetch_add(1, Relaxed);
         }
@@ -236,9 +230,7 @@ impl Ring {
             if span <= to_end {
                 // Relaxed: counters are read for people only.
                 let claimed = producers.claimed.load(Relaxed);
-                producers
-                    .claimed
-                    .store(claimed.wrapping_add(messages), Relaxed);
+                producers.claimed.store(claimed.wrapping_add(messages), Relaxed);
             }
             // SYNC(tail-moved): Release, for the Acquire above and those of the receiver, which
             // must then find the BUSY word.
@@ -353,10 +345,7 @@ impl Ring {
     #[cfg(not(loom))]
     #[inline]
     pub(crate) fn payload(&self, offset: u64, len: usize) -> *mut u8 {
-        assert!(
-            len as u64 <= self.view.capacity() - offset,
-            "a payload inside the ring"
-        );
+        assert!(len as u64 <= self.view.capacity() - offset, "a payload inside the ring");
         self.view.payload(offset).as_ptr()
     }
 
@@ -370,10 +359,7 @@ impl Ring {
     /// Gives the claimed bytes up.
     #[cold]
     pub(crate) fn discard(&self, claim: &Claim) -> Result<()> {
-        self.publish(
-            claim,
-            RecordWord::skip(claim.word.owner(), claim.word.len()),
-        )
+        self.publish(claim, RecordWord::skip(claim.word.owner(), claim.word.len()))
     }
 
     #[inline]
@@ -381,9 +367,7 @@ impl Ring {
         let header = self.view.word(claim.offset);
         // SYNC(record-published): Release publishes the payload, and the EMPTY word after it,
         // to `peek`. SeqCst for the look at `receiver_wait` that follows: SYNC(receiver-wait).
-        let won = header
-            .compare_exchange(claim.word.0, word.0, SeqCst, Relaxed)
-            .is_ok();
+        let won = header.compare_exchange(claim.word.0, word.0, SeqCst, Relaxed).is_ok();
         hit("commit-done");
         if won { Ok(()) } else { Err(Error::Evicted) }
     }
@@ -440,10 +424,7 @@ impl Ring {
         let wait = &self.view.header().space_wait.0;
         let word = wait.load(Relaxed);
         // Odd + 1 is even: nobody waits, and it differs from every value slept on before.
-        word & 1 == 1
-            && wait
-                .compare_exchange(word, word.wrapping_add(1), SeqCst, Relaxed)
-                .is_ok()
+        word & 1 == 1 && wait.compare_exchange(word, word.wrapping_add(1), SeqCst, Relaxed).is_ok()
     }
 
     /// Makes every sender that is about to sleep look again; wake those that do so already.
@@ -472,11 +453,7 @@ impl Ring {
         if !plausible || tail.wrapping_sub(head) > self.view.capacity() {
             return Err(corrupt(256));
         }
-        Ok(Cursor {
-            head,
-            offset: head % self.view.capacity(),
-            freed: 0,
-        })
+        Ok(Cursor { head, offset: head % self.view.capacity(), freed: 0 })
     }
 
     /// Looks at the next record, passing pads and skipped ones.
@@ -490,10 +467,7 @@ impl Ring {
                 State::Ready => {
                     self.check_span(cursor, word)?;
                     let offset = cursor.offset + HEADER_BYTES;
-                    return Ok(Peeked::Message {
-                        offset,
-                        len: word.len(),
-                    });
+                    return Ok(Peeked::Message { offset, len: word.len() });
                 }
                 State::Empty => return Ok(Peeked::Empty),
                 State::Busy => return Ok(Peeked::Busy(word)),
@@ -578,11 +552,7 @@ impl Ring {
         let word = self.view.word(cursor.offset);
         // SYNC(tail-moved): Acquire.
         let made = header.producers.tail.load(Acquire) != cursor.head;
-        let next = if made {
-            RecordWord::skip(busy.owner(), busy.len()).0
-        } else {
-            0
-        };
+        let next = if made { RecordWord::skip(busy.owner(), busy.len()).0 } else { 0 };
         // SYNC(record-claimed): Acquire. A failure means that it is another record by now.
         if word.compare_exchange(busy.0, next, AcqRel, Relaxed).is_ok() {
             bump(&header.consumer.reclaimed, 1);

@@ -60,12 +60,7 @@ mod private {
 impl Roster {
     pub(crate) fn new(file: File, path: Option<PathBuf>) -> Result<Self> {
         let private = ForkPrivate::new()?;
-        Ok(Self {
-            file,
-            path,
-            private,
-            senders: AtomicU32::new(0),
-        })
+        Ok(Self { file, path, private, senders: AtomicU32::new(0) })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -124,10 +119,7 @@ impl Roster {
             // Two mappings of one file that differ: no ring can work on this file system.
             return Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into());
         }
-        let owner = Owner {
-            slot: number as u16,
-            generation: generation as u16,
-        };
+        let owner = Owner { slot: number as u16, generation: generation as u16 };
         let life = Box::into_raw(Box::new(life)) as usize as u64;
         self.word(private::LIFE).store(life, Relaxed);
         // SYNC(owner-lives): Release, for the other threads' Acquire in `me`.
@@ -257,11 +249,7 @@ impl Roster {
             let me = self.word(private::OWNER).load(Relaxed);
             let gone = crate::layout::RECEIVER_GONE;
             // SYNC(receiver-role): Release publishes `head` to the successor.
-            let left = view
-                .header()
-                .consumer
-                .owner
-                .compare_exchange(me, gone, AcqRel, Relaxed);
+            let left = view.header().consumer.owner.compare_exchange(me, gone, AcqRel, Relaxed);
             self.word(private::RECEIVER).store(0, Relaxed);
             left.is_ok()
         })

@@ -12,11 +12,11 @@ use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, Owner, RecordWord, span_of};
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
+use crate::reservation::Reservation;
 use crate::ring::{Claim, Refused};
 use crate::roster::Role;
 use serde::Serialize;
 use std::cell::RefCell;
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ const CLAIM_NAP: Duration = Duration::from_millis(1);
 /// ```
 #[derive(Debug)]
 pub struct Sender {
-    region: Arc<Region>,
+    pub(crate) region: Arc<Region>,
     spin: Spin,
     learned: Learned,
 }
@@ -71,11 +71,7 @@ impl Sender {
 
     fn attached(region: Arc<Region>, spin: Spin) -> Self {
         region.roster.add_sender(region.view());
-        Self {
-            region,
-            spin,
-            learned: Learned::new(),
-        }
+        Self { region, spin, learned: Learned::new() }
     }
 
     /// How long this sender spins before it sleeps, when the ring is full.
@@ -467,17 +463,11 @@ impl Sender {
         if batch.messages == 1 && u64::from(batch.first_len) > self.max_message_bytes() {
             return Err(Error::MessageTooLarge);
         }
-        let wanted = Wanted {
-            span,
-            messages: batch.messages as u64,
-            when_empty: false,
-        };
+        let wanted = Wanted { span, messages: batch.messages as u64, when_empty: false };
         let Some(claim) = self.claim(wanted, deadline)? else {
             return Ok(false);
         };
-        self.region
-            .ring
-            .write(&claim, 0, &batch.records[HEADER_BYTES as usize..]);
+        self.region.ring.write(&claim, 0, &batch.records[HEADER_BYTES as usize..]);
         self.publish(&claim, batch.first_len)?;
         Ok(true)
     }
@@ -494,13 +484,7 @@ impl Sender {
     ) -> Result<Option<Reservation<'_>>> {
         let claim = self.claim_for(len, when_empty, deadline)?;
         hit("claim-done");
-        Ok(claim.map(|claim| Reservation {
-            sender: self,
-            claim: Some(claim),
-            // What was claimed for fits 32 bits.
-            len: len as u32,
-            written: 0,
-        }))
+        Ok(claim.map(|claim| Reservation::new(self, claim, len)))
     }
 
     #[inline]
@@ -508,24 +492,13 @@ impl Sender {
         if len > self.max_message_bytes() {
             return Err(Error::MessageTooLarge);
         }
-        self.claim(
-            Wanted {
-                span: span_of(len),
-                messages: 1,
-                when_empty,
-            },
-            deadline,
-        )
+        self.claim(Wanted { span: span_of(len), messages: 1, when_empty }, deadline)
     }
 
     #[inline]
     fn claim(&self, wanted: Wanted, deadline: Deadline) -> Result<Option<Claim>> {
         let me = self.region.me(Role::Sender)?;
-        let Wanted {
-            span,
-            messages,
-            when_empty,
-        } = wanted;
+        let Wanted { span, messages, when_empty } = wanted;
         match self.region.ring.claim(me, span, messages, when_empty) {
             Ok(claim) => Ok(Some(claim)),
             Err(refused) => self.claim_slowly(me, wanted, deadline, refused),
@@ -540,11 +513,7 @@ impl Sender {
         deadline: Deadline,
         mut refused: Refused,
     ) -> Result<Option<Claim>> {
-        let Wanted {
-            span,
-            messages,
-            when_empty,
-        } = wanted;
+        let Wanted { span, messages, when_empty } = wanted;
         let mut for_space = Patience::new(self.spin, &self.learned);
         loop {
             let go_on = match refused {
@@ -641,14 +610,14 @@ impl Sender {
     }
 
     #[inline]
-    fn publish(&self, claim: &Claim, len: u32) -> Result<()> {
+    pub(crate) fn publish(&self, claim: &Claim, len: u32) -> Result<()> {
         self.region.ring.commit(claim, len)?;
         self.wake_receiver();
         Ok(())
     }
 
     #[inline]
-    fn wake_receiver(&self) {
+    pub(crate) fn wake_receiver(&self) {
         if self.region.ring.take_receiver_wake() {
             hit("commit-waking");
             self.region.wake_receiver();
@@ -667,136 +636,6 @@ impl Drop for Sender {
         if self.region.roster.remove_sender(self.region.view()) {
             // A receiver that waits for messages may want to know that none will come.
             self.wake_receiver();
-        }
-    }
-}
-
-/// Space in the ring for one message, by [`Sender::reserve`].
-///
-/// Written like a file, or through a pointer; then committed. Dropped, it is discarded.
-///
-/// # Examples
-///
-/// ```
-/// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
-/// # let ring = SharedRingBuffer::options().anonymous()?;
-/// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
-/// let mut frame = sender.reserve(4)?;
-/// // SAFETY: the pointer leads to 4 bytes, all of which are written.
-/// unsafe {
-///     frame.as_mut_ptr().copy_from_nonoverlapping([1, 2, 3, 4].as_ptr(), 4);
-///     frame.set_written(4);
-/// }
-/// frame.commit()?;
-/// assert_eq!(*receiver.recv_bytes()?, [1, 2, 3, 4]);
-/// # Ok::<(), ipmpsc::Error>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "a reservation that is dropped is discarded"]
-pub struct Reservation<'a> {
-    sender: &'a Sender,
-    /// `None` once committed.
-    claim: Option<Claim>,
-    len: u32,
-    written: u32,
-}
-
-impl Reservation<'_> {
-    /// Bytes reserved.
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether no bytes were reserved.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Bytes written, from the first on: what [`commit`](Self::commit) will publish.
-    pub fn written(&self) -> usize {
-        self.written as usize
-    }
-
-    /// The address of the reserved bytes, a multiple of 8.
-    ///
-    /// Valid for writes of [`len`](Self::len) bytes until the reservation is committed or
-    /// dropped. Every process that maps the ring can see them; make no reference to them.
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        let claim = self
-            .claim
-            .as_ref()
-            .expect("taken by `commit` only, which consumes self");
-        self.sender
-            .region
-            .ring
-            .payload(claim.offset + HEADER_BYTES, self.len())
-    }
-
-    /// Says that the first `len` bytes have been written through [`as_mut_ptr`].
-    ///
-    /// # Safety
-    ///
-    /// - `len` is at most [`len`](Self::len)
-    /// - the first `len` bytes have been written: they hold an older message otherwise
-    ///
-    /// [`as_mut_ptr`]: Self::as_mut_ptr
-    pub unsafe fn set_written(&mut self, len: usize) {
-        debug_assert!(len <= self.len());
-        self.written = len as u32;
-    }
-
-    /// Publishes the bytes written so far as one message.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Evicted`] if the receiver has taken this process for dead.
-    pub fn commit(mut self) -> Result<()> {
-        let claim = self
-            .claim
-            .take()
-            .expect("taken by `commit` only, which consumes self");
-        let used = span_of(self.written.into());
-        let rest = claim.word.span() - used;
-        if rest > 0 {
-            // Both spans are multiples of 8, so a header fits.
-            let pad = RecordWord::pad(claim.word.owner(), (rest - HEADER_BYTES) as u32);
-            self.sender.region.ring.write_inner(&claim, used, pad);
-        }
-        hit("copy-done");
-        self.sender.publish(&claim, self.written)
-    }
-}
-
-impl Write for Reservation<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let claim = self
-            .claim
-            .as_ref()
-            .expect("taken by `commit` only, which consumes self");
-        let len = bytes.len().min((self.len - self.written) as usize);
-        self.sender
-            .region
-            .ring
-            .write(claim, self.written.into(), &bytes[..len]);
-        self.written += len as u32;
-        hit("copy-half");
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        let Some(claim) = self.claim.take() else {
-            return;
-        };
-        // If the receiver has taken us for dead, it has skipped the record itself.
-        if self.sender.region.ring.discard(&claim).is_ok() {
-            self.sender.wake_receiver();
         }
     }
 }
@@ -820,8 +659,7 @@ impl Batch {
         let len = u32::try_from(len).map_err(|_| Error::MessageTooLarge)?;
         let header = RecordWord::ready(me, len).0.to_le_bytes();
         self.records[begin..payload].copy_from_slice(&header);
-        self.records
-            .resize(self.records.len().next_multiple_of(8), 0);
+        self.records.resize(self.records.len().next_multiple_of(8), 0);
         if begin == 0 {
             self.first_len = len;
         }
@@ -833,14 +671,8 @@ impl Batch {
     fn split_off(&mut self, begin: usize) -> Self {
         let records = self.records.split_off(begin);
         self.messages -= 1;
-        let len = records[4..8]
-            .try_into()
-            .expect("a record begins with 8 bytes");
-        Self {
-            records,
-            messages: 1,
-            first_len: u32::from_le_bytes(len),
-        }
+        let len = records[4..8].try_into().expect("a record begins with 8 bytes");
+        Self { records, messages: 1, first_len: u32::from_le_bytes(len) }
     }
 }
 

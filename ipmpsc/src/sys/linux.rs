@@ -83,29 +83,18 @@ pub(crate) fn create_exclusive(path: &Path, mode: u32) -> io::Result<File> {
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     // O_NONBLOCK: a FIFO at this path must not hold us; it means nothing for regular files.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags)
-        .open(path)
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
 pub(crate) fn open_again(file: &File, path: Option<&Path>) -> io::Result<File> {
     let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let first = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(by_descriptor);
+    let first = OpenOptions::new().read(true).write(true).open(by_descriptor);
     let (Err(_), Some(path)) = (&first, path) else {
         return first;
     };
     // No /proc, as in some containers.
     let again = open(path)?;
-    if is_at(&again, path)? && is_at(file, path)? {
-        Ok(again)
-    } else {
-        first
-    }
+    if is_at(&again, path)? && is_at(file, path)? { Ok(again) } else { first }
 }
 
 fn lock_request(byte: u32) -> libc::flock {
@@ -181,11 +170,7 @@ impl ForkPrivate {
         // Linux 4.14.
         // SAFETY: the range is the whole of a mapping that we own.
         let result = unsafe { libc::madvise(address, map.len(), libc::MADV_WIPEONFORK) };
-        if result == 0 {
-            Ok(Self { map })
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(Self { map }) } else { Err(io::Error::last_os_error()) }
     }
 
     #[inline]
@@ -198,10 +183,7 @@ impl ForkPrivate {
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     let too_large = || io::Error::from_raw_os_error(libc::EFBIG);
     let len = libc::off_t::try_from(len).map_err(|_| too_large())?;
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the call writes the struct it is given.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
     // Beyond this limit the kernel does not only refuse, it sends SIGXFSZ, which kills.
@@ -212,11 +194,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     let _quiet = Quiet::new();
     // SAFETY: a valid descriptor; the call touches no memory of ours.
     let error = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) };
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(error))
-    }
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 /// All signals of this thread blocked, as they were before on drop.
@@ -262,11 +240,7 @@ pub(crate) fn seal(file: &File) -> io::Result<()> {
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: a valid descriptor and a number.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 pub(crate) fn publish(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
@@ -280,14 +254,7 @@ pub(crate) fn publish(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     // SAFETY: C strings and numbers.
     let result = unsafe {
         let flags = libc::RENAME_NOREPLACE;
-        libc::syscall(
-            libc::SYS_renameat2,
-            here,
-            c_from.as_ptr(),
-            here,
-            c_to.as_ptr(),
-            flags,
-        )
+        libc::syscall(libc::SYS_renameat2, here, c_from.as_ptr(), here, c_to.as_ptr(), flags)
     };
     if result == 0 {
         return Ok(());

@@ -1,0 +1,131 @@
+//! Space in the ring that a sender writes in place: shortened to what was written on commit, given
+//! up on drop. Owns the claim between `claim` and `commit` of `ring.rs`.
+
+use crate::error::Result;
+use crate::fault::hit;
+use crate::layout::{HEADER_BYTES, RecordWord, span_of};
+use crate::ring::Claim;
+use crate::sender::Sender;
+use std::io::{self, Write};
+
+/// Space in the ring for one message, by [`Sender::reserve`].
+///
+/// Written like a file, or through a pointer; then committed. Dropped, it is discarded.
+///
+/// # Examples
+///
+/// ```
+/// # use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+/// # let ring = SharedRingBuffer::options().anonymous()?;
+/// # let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+/// let mut frame = sender.reserve(4)?;
+/// // SAFETY: the pointer leads to 4 bytes, all of which are written.
+/// unsafe {
+///     frame.as_mut_ptr().copy_from_nonoverlapping([1, 2, 3, 4].as_ptr(), 4);
+///     frame.set_written(4);
+/// }
+/// frame.commit()?;
+/// assert_eq!(*receiver.recv_bytes()?, [1, 2, 3, 4]);
+/// # Ok::<(), ipmpsc::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped is discarded"]
+pub struct Reservation<'a> {
+    sender: &'a Sender,
+    /// `None` once committed.
+    claim: Option<Claim>,
+    len: u32,
+    written: u32,
+}
+
+impl<'a> Reservation<'a> {
+    /// Takes a claim that was made for `len` bytes, which therefore fits 32 bits.
+    pub(crate) fn new(sender: &'a Sender, claim: Claim, len: u64) -> Self {
+        Self { sender, claim: Some(claim), len: len as u32, written: 0 }
+    }
+}
+
+impl Reservation<'_> {
+    /// Bytes reserved.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no bytes were reserved.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes written, from the first on: what [`commit`](Self::commit) will publish.
+    pub fn written(&self) -> usize {
+        self.written as usize
+    }
+
+    /// The address of the reserved bytes, a multiple of 8.
+    ///
+    /// Valid for writes of [`len`](Self::len) bytes until the reservation is committed or
+    /// dropped. Every process that maps the ring can see them; make no reference to them.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        let claim = self.claim.as_ref().expect("taken by `commit` only, which consumes self");
+        self.sender.region.ring.payload(claim.offset + HEADER_BYTES, self.len())
+    }
+
+    /// Says that the first `len` bytes have been written through [`as_mut_ptr`].
+    ///
+    /// # Safety
+    ///
+    /// - `len` is at most [`len`](Self::len)
+    /// - the first `len` bytes have been written: they hold an older message otherwise
+    ///
+    /// [`as_mut_ptr`]: Self::as_mut_ptr
+    pub unsafe fn set_written(&mut self, len: usize) {
+        debug_assert!(len <= self.len());
+        self.written = len as u32;
+    }
+
+    /// Publishes the bytes written so far as one message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Evicted`] if the receiver has taken this process for dead.
+    pub fn commit(mut self) -> Result<()> {
+        let claim = self.claim.take().expect("taken by `commit` only, which consumes self");
+        let used = span_of(self.written.into());
+        let rest = claim.word.span() - used;
+        if rest > 0 {
+            // Both spans are multiples of 8, so a header fits.
+            let pad = RecordWord::pad(claim.word.owner(), (rest - HEADER_BYTES) as u32);
+            self.sender.region.ring.write_inner(&claim, used, pad);
+        }
+        hit("copy-done");
+        self.sender.publish(&claim, self.written)
+    }
+}
+
+impl Write for Reservation<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let claim = self.claim.as_ref().expect("taken by `commit` only, which consumes self");
+        let len = bytes.len().min((self.len - self.written) as usize);
+        self.sender.region.ring.write(claim, self.written.into(), &bytes[..len]);
+        self.written += len as u32;
+        hit("copy-half");
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else {
+            return;
+        };
+        // If the receiver has taken us for dead, it has skipped the record itself.
+        if self.sender.region.ring.discard(&claim).is_ok() {
+            self.sender.wake_receiver();
+        }
+    }
+}
