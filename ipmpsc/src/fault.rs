@@ -34,9 +34,7 @@ pub(crate) fn hit(point: &str) {
 }
 
 #[cfg(all(loom, test))]
-pub(crate) fn hit(point: &str) {
-    crate::ring::crash_here(point);
-}
+pub(crate) use crate::loom_tests::hit;
 
 #[cfg(not(any(feature = "fault", all(loom, test))))]
 #[inline(always)]

@@ -402,6 +402,22 @@ impl View {
         Self { header: base.cast(), slots, words, geometry }
     }
 
+    /// A view of memory that is not a file, for the model checker.
+    ///
+    /// # Safety
+    ///
+    /// - the pointers lead to a header, to `slot_count` slots and to `capacity / 8` words that live
+    ///   as long as the view, and to which nobody has a `&mut`
+    #[cfg(all(test, loom))]
+    pub(crate) unsafe fn of_parts(
+        header: NonNull<Header>,
+        slots: NonNull<Slot>,
+        words: NonNull<AtomicU64>,
+        geometry: Geometry,
+    ) -> Self {
+        Self { header, slots, words, geometry }
+    }
+
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: valid by the contract of `new`; a Header is all atomics, so a peer's write

@@ -535,7 +535,9 @@ impl End {
             Ok(Peeked::Busy(word)) => busy == Some(word),
             _ => false,
         };
-        if unchanged && !ring.is_closed() {
+        // A pad or a skipped record may have been passed just now: a sender may wait for that space.
+        let freed = ring.has_freed(place.cursor());
+        if unchanged && !freed && !ring.is_closed() {
             self.region.sleep_as_receiver(nap);
         }
         ring.disarm_receiver();

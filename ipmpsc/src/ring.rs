@@ -121,7 +121,8 @@ impl Ring {
     }
 
     /// Claims `span` bytes for `messages` messages, padding to the ring's end where they do not
-    /// fit before it. With `when_empty`, only if nothing is waiting to be received.
+    /// fit before it. With `when_empty`, only if nothing is waiting to be received. After
+    /// `Refused::Full` there may be a pad that the receiver is to be woken for.
     #[inline]
     pub(crate) fn claim(
         &self,
@@ -386,14 +387,16 @@ impl Ring {
 
     /// Before the receiver looks a last time and sleeps.
     pub(crate) fn arm_receiver(&self) {
-        // SYNC(receiver-wait): see `take_receiver_wake`.
-        self.view.header().receiver_wait.0.store(1, SeqCst);
+        // SYNC(receiver-wait): see `take_receiver_wake`. A swap, not a store, although the memory
+        // model needs none: loom does not know that nothing comes between a swap's read and its
+        // write, and lets a sender see the 0 of an earlier swap.
+        self.view.header().receiver_wait.0.swap(1, SeqCst);
         fence(SeqCst);
     }
 
     /// After the receiver slept or found something. Relaxed: a wake in vain does no harm.
     pub(crate) fn disarm_receiver(&self) {
-        self.view.header().receiver_wait.0.store(0, Relaxed);
+        self.view.header().receiver_wait.0.swap(0, Relaxed);
     }
 
     /// Before a sender looks a last time for space and sleeps: the word to sleep on.
@@ -440,6 +443,11 @@ impl Ring {
         // by the fenced one before the receiver sleeps, or wakes by itself.
         self.view.header().space_wait.0.load(Relaxed) & 1 == 1
             && cursor.freed >= self.view.capacity() / 4
+    }
+
+    /// Whether anything has been freed since the last `take_space_wake`.
+    pub(crate) fn has_freed(&self, cursor: &Cursor) -> bool {
+        cursor.freed > 0
     }
 
     /// The receiver's place as its predecessor left it.

@@ -579,6 +579,9 @@ impl Sender {
         patience: &mut Patience<'_>,
     ) -> Result<bool> {
         let region = &*self.region;
+        // The claim that was refused may have padded the ring's end. Only the receiver can pass
+        // the pad, and it may have gone to sleep before there was one.
+        self.wake_receiver();
         let may_fit = || region.ring.may_fit(wanted.span, wanted.when_empty);
         loop {
             let next = patience.next(deadline, true);

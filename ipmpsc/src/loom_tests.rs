@@ -1,0 +1,384 @@
+//! The real `ring.rs` under loom: every interleaving of a few threads, up to a number of
+//! preemptions, with the weak memory that C11 allows. A thread stands for a process; a crash is a
+//! thread that ends at a named point; the kernel's word on who is dead is a flag that it leaves.
+//! What these cannot show: real files, more than three processes, long runs, time.
+
+use crate::atomic::{AtomicU32, AtomicU64};
+use crate::layout::*;
+use crate::ring::{Claim, Cursor, Peeked, Refused, Ring};
+use loom::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+
+/// Bytes of a record with one word of payload.
+const ONE: u64 = 16;
+
+loom::thread_local! {
+    /// Where this thread is to crash.
+    static CRASH: Cell<Option<&'static str>> = Cell::new(None);
+}
+
+/// A panic that is a process's death.
+struct Crash;
+
+/// Ends this thread if it is to crash at `point`.
+pub(crate) fn hit(point: &str) {
+    if CRASH.with(|crash| crash.get() == Some(point)) {
+        resume_unwind(Box::new(Crash));
+    }
+}
+
+/// What all processes map, and the kernel.
+struct World {
+    header: Box<Header>,
+    slots: Box<[Slot]>,
+    words: Box<[AtomicU64]>,
+    /// By slot: dead for certain.
+    dead: [AtomicBool; 4],
+    receiver_bed: Bed,
+    sender_bed: Bed,
+}
+
+/// A futex: sleeps while a word has a value.
+struct Bed {
+    lock: Mutex<()>,
+    sleepers: Condvar,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self { lock: Mutex::new(()), sleepers: Condvar::new() }
+    }
+
+    fn sleep_while(&self, word: &AtomicU32, value: u32) {
+        let guard = self.lock.lock().unwrap();
+        if word.load(SeqCst) == value {
+            drop(self.sleepers.wait(guard).unwrap());
+        }
+    }
+
+    fn wake_one(&self) {
+        let _guard = self.lock.lock().unwrap();
+        self.sleepers.notify_one();
+    }
+}
+
+impl World {
+    fn new(capacity: u64) -> Arc<Self> {
+        let long = || AtomicU64::new(0);
+        let int = || AtomicU32::new(0);
+        let header = Header {
+            identity: Identity {
+                magic: long(),
+                version: int(),
+                slot_count: int(),
+                capacity: long(),
+                id: [long(), long()],
+            },
+            producers: Producers {
+                claim: long(),
+                tail: long(),
+                head_cache: long(),
+                claimed: long(),
+                high_water: long(),
+                takeovers: long(),
+                attaches: long(),
+                closed: int(),
+            },
+            consumer: Consumer {
+                head: long(),
+                owner: long(),
+                received: long(),
+                discarded: long(),
+                reclaimed: long(),
+                closed: int(),
+            },
+            receiver_wait: WaitWord(int()),
+            space_wait: WaitWord(int()),
+        };
+        let slot = |_| Slot { generation: int(), senders: int(), blocked: int(), pid: int() };
+        Arc::new(Self {
+            header: Box::new(header),
+            slots: (0..4).map(slot).collect(),
+            words: (0..capacity / 8).map(|_| long()).collect(),
+            dead: std::array::from_fn(|_| AtomicBool::new(false)),
+            receiver_bed: Bed::new(),
+            sender_bed: Bed::new(),
+        })
+    }
+
+    /// One process's view.
+    fn ring(&self) -> Ring {
+        let capacity = 8 * self.words.len() as u64;
+        let geometry = Geometry { capacity, slot_count: 4 };
+        let first = |words: &[AtomicU64]| NonNull::from(&words[0]);
+        // SAFETY: the parts live as long as the world, which every thread of a test holds, and
+        // have the lengths that the geometry says.
+        let view = unsafe {
+            View::of_parts(
+                NonNull::from(&*self.header),
+                NonNull::from(&self.slots[0]),
+                first(&self.words),
+                geometry,
+            )
+        };
+        Ring::new(view)
+    }
+
+    fn is_dead(&self, word: u64) -> bool {
+        self.dead[usize::from(Owner::of(word).slot)].load(SeqCst)
+    }
+
+    fn free_if_dead(&self, ring: &Ring, holder: u64) {
+        if self.is_dead(holder) {
+            ring.free_claim(holder);
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+fn owner(slot: u16) -> Owner {
+    Owner { slot, generation: 1 }
+}
+
+/// Runs a process that dies at `crash`, if it gets there, and what the kernel does then.
+fn process(
+    world: &Arc<World>,
+    slot: u16,
+    crash: Option<&'static str>,
+    life: impl FnOnce(&World, &Ring) + 'static,
+) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || {
+        CRASH.with(|cell| cell.set(crash));
+        let result = catch_unwind(AssertUnwindSafe(|| life(&world, &world.ring())));
+        match result {
+            Ok(()) => {}
+            Err(panic) if panic.is::<Crash>() => world.dead[usize::from(slot)].store(true, SeqCst),
+            Err(panic) => resume_unwind(panic),
+        }
+    })
+}
+
+fn claim(world: &World, ring: &Ring, me: Owner, words: u64) -> Claim {
+    let span = 8 + 8 * words;
+    loop {
+        match ring.claim(me, span, 1, false) {
+            Ok(claim) => return claim,
+            Err(Refused::Held(holder)) => world.free_if_dead(ring, holder),
+            Err(Refused::Full) => {
+                wake_receiver(world, ring);
+                let armed = ring.arm_sender();
+                if !ring.may_fit(span, false) {
+                    world.sender_bed.sleep_while(&world.header.space_wait.0, armed);
+                }
+                ring.rearm_sender();
+            }
+            Err(Refused::Failed(error)) => panic!("{error}"),
+        }
+    }
+}
+
+/// Sends `words` words, each of them `value`.
+fn send(world: &World, ring: &Ring, me: Owner, value: u64, words: u64) {
+    let claim = claim(world, ring, me, words);
+    hit("claim-done");
+    for word in 1..=words {
+        ring.view().word(claim.offset + 8 * word).store(value, Relaxed);
+        hit("copy-half");
+    }
+    ring.commit(&claim, 8 * words as u32).expect("nobody takes the living for dead");
+    wake_receiver(world, ring);
+}
+
+fn wake_receiver(world: &World, ring: &Ring) {
+    if ring.take_receiver_wake() {
+        hit("commit-waking");
+        world.receiver_bed.wake_one();
+    }
+}
+
+/// Receives one message; `None` if there is none and nobody left who could send one.
+fn receive(world: &World, ring: &Ring, cursor: &mut Cursor, sleep: bool) -> Option<u64> {
+    loop {
+        match ring.peek(cursor).expect("nobody writes nonsense") {
+            Peeked::Message { offset, len } => {
+                let words = u64::from(len) / 8;
+                let value = ring.view().word(offset).load(Relaxed);
+                for word in 1..words {
+                    assert_eq!(ring.view().word(offset + 8 * word).load(Relaxed), value, "torn");
+                }
+                ring.advance(cursor, len);
+                ring.release(cursor, 1);
+                wake_sender(world, ring, cursor);
+                return Some(value);
+            }
+            Peeked::Busy(word) if world.is_dead(word.0) => {
+                if let Err(Refused::Held(holder)) = ring.recover(cursor, owner(0), word) {
+                    world.free_if_dead(ring, holder);
+                }
+            }
+            Peeked::Empty if !sleep => return None,
+            _ if !sleep => thread::yield_now(),
+            before => sleep_unless_changed(world, ring, cursor, &before),
+        }
+    }
+}
+
+fn wake_sender(world: &World, ring: &Ring, cursor: &mut Cursor) {
+    if ring.take_space_wake(cursor) {
+        world.sender_bed.wake_one();
+    }
+}
+
+fn sleep_unless_changed(world: &World, ring: &Ring, cursor: &mut Cursor, before: &Peeked) {
+    wake_sender(world, ring, cursor);
+    ring.arm_receiver();
+    let unchanged = match (ring.peek(cursor).expect("nobody writes nonsense"), before) {
+        (Peeked::Empty, Peeked::Empty) => true,
+        (Peeked::Busy(now), Peeked::Busy(before)) => now == *before,
+        _ => false,
+    };
+    if unchanged && !ring.has_freed(cursor) {
+        world.receiver_bed.sleep_while(&world.header.receiver_wait.0, 1);
+    }
+    ring.disarm_receiver();
+}
+
+fn check(test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 10_000;
+    assert!(builder.preemption_bound.is_some(), "set LOOM_MAX_PREEMPTIONS, or this runs for ever");
+    builder.check(test);
+}
+
+#[test]
+fn two_senders_and_a_sleeping_receiver_lose_no_message_and_no_wake() {
+    check(|| {
+        let world = World::new(64);
+        let senders = [1, 2].map(|slot| {
+            process(&world, slot, None, move |world, ring| {
+                send(world, ring, owner(slot), u64::from(slot), 1);
+            })
+        });
+        let ring = world.ring();
+        let mut cursor = ring.cursor().unwrap();
+        let mut got = [0; 2].map(|_| receive(&world, &ring, &mut cursor, true).unwrap());
+        got.sort_unstable();
+        assert_eq!(got, [1, 2]);
+        for sender in senders {
+            sender.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_sender_that_waits_for_space_is_woken_and_overwrites_nothing_unread() {
+    check(|| {
+        // Room for one record and the header word after it: the second message must wait, and
+        // wraps.
+        let world = World::new(ONE + 8);
+        let sender = process(&world, 1, None, |world, ring| {
+            send(world, ring, owner(1), 1, 1);
+            send(world, ring, owner(1), 2, 1);
+        });
+        let ring = world.ring();
+        let mut cursor = ring.cursor().unwrap();
+        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(1));
+        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(2));
+        sender.join().unwrap();
+    });
+}
+
+/// The points at which a sender can die, in the order of a send.
+const SENDER_POINTS: [&str; 8] = [
+    "claim-locked",
+    "claim-ended",
+    "claim-marked",
+    "claim-moved",
+    "claim-done",
+    "copy-half",
+    "commit-done",
+    "commit-waking",
+];
+
+#[test]
+fn a_sender_that_dies_anywhere_costs_the_others_nothing() {
+    for point in SENDER_POINTS {
+        check(move || {
+            let world = World::new(64);
+            let dying = process(&world, 1, Some(point), |world, ring| {
+                send(world, ring, owner(1), 1, 2);
+            });
+            let living = process(&world, 2, None, |world, ring| send(world, ring, owner(2), 2, 1));
+            let ring = world.ring();
+            let mut cursor = ring.cursor().unwrap();
+            let first = receive(&world, &ring, &mut cursor, false);
+            dying.join().unwrap();
+            living.join().unwrap();
+            let mut got: Vec<_> = first.into_iter().collect();
+            got.extend(std::iter::from_fn(|| receive(&world, &ring, &mut cursor, false)));
+            let committed = matches!(point, "commit-done" | "commit-waking");
+            let may = if committed { [vec![1, 2], vec![2, 1]] } else { [vec![2], vec![2]] };
+            // `commit-waking` is passed only if the receiver sleeps, so the sender may live.
+            assert!(may.contains(&got), "{point}: {got:?}");
+        });
+    }
+}
+
+#[test]
+fn a_receiver_that_dies_recovering_leaves_it_to_its_successor() {
+    for point in ["recover-locked", "recover-done"] {
+        for left in ["claim-marked", "copy-half"] {
+            check(move || {
+                let world = World::new(64);
+                process(&world, 1, Some(left), |world, ring| send(world, ring, owner(1), 1, 2))
+                    .join()
+                    .unwrap();
+                let dying = process(&world, 0, Some(point), |world, ring| {
+                    let mut cursor = ring.cursor().unwrap();
+                    while receive(world, ring, &mut cursor, false) != Some(2) {
+                        thread::yield_now();
+                    }
+                });
+                let living =
+                    process(&world, 2, None, |world, ring| send(world, ring, owner(2), 2, 1));
+                dying.join().unwrap();
+                // The successor has another slot: the dead one's word must be freed.
+                let ring = world.ring();
+                let mut cursor = ring.cursor().unwrap();
+                let mut got = Vec::new();
+                while world.dead[0].load(SeqCst) && got != [2] {
+                    match receive_as(&world, &ring, &mut cursor, owner(3)) {
+                        Some(value) => got.push(value),
+                        None => thread::yield_now(),
+                    }
+                }
+                living.join().unwrap();
+            });
+        }
+    }
+}
+
+/// As `receive` without sleep, signing recoveries with `me`.
+fn receive_as(world: &World, ring: &Ring, cursor: &mut Cursor, me: Owner) -> Option<u64> {
+    match ring.peek(cursor).expect("nobody writes nonsense") {
+        Peeked::Message { offset, len } => {
+            let value = ring.view().word(offset).load(Relaxed);
+            ring.advance(cursor, len);
+            ring.release(cursor, 1);
+            Some(value)
+        }
+        Peeked::Busy(word) if world.is_dead(word.0) => {
+            if let Err(Refused::Held(holder)) = ring.recover(cursor, me, word) {
+                world.free_if_dead(ring, holder);
+            }
+            None
+        }
+        _ => None,
+    }
+}
