@@ -178,6 +178,14 @@ impl Ring {
         (used == 0 || !when_empty) && span.min(to_end) + HEADER_BYTES <= capacity - used
     }
 
+    /// Whether an eighth of the ring is free: a hint, as `may_fit`.
+    pub(crate) fn is_roomy(&self) -> bool {
+        let head = self.view.header().consumer.head.load(Acquire);
+        let used = self.view.header().producers.tail.load(Acquire).wrapping_sub(head);
+        let capacity = self.view.capacity();
+        used <= capacity - capacity / 8 || used > capacity
+    }
+
     /// Frees the claim word of a dead holder; whatever the holder left unfinished at tail, the
     /// next claim overwrites. False if somebody else has been quicker.
     #[cold]

@@ -585,11 +585,16 @@ impl Sender {
         let may_fit = || region.ring.may_fit(wanted.span, wanted.when_empty);
         loop {
             let next = patience.next(deadline, true);
+            if next == Next::Again {
+                // A sender that went on with each message that leaves would fight the receiver
+                // for its line, message by message. A burst's worth is worth a short wait.
+                if region.ring.is_roomy() && may_fit() {
+                    return Ok(true);
+                }
+                continue;
+            }
             if may_fit() {
                 return Ok(true);
-            }
-            if next == Next::Again {
-                continue;
             }
             if Writing::is_into(region) {
                 return Err(Error::WouldDeadlock);
