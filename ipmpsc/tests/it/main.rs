@@ -1,0 +1,16 @@
+//! What the crate promises between processes, each promise a test that is named for it.
+//!
+//! One binary: children are this program again (`children`), and each random test prints the seed
+//! that `IPMPSC_TEST_SEED` replays. Tests that kill or stop a process at a named point of the
+//! protocol need the feature `fault`, which `scripts/test` turns on.
+
+#![cfg(target_os = "linux")]
+
+mod children;
+mod files;
+#[cfg(feature = "fault")]
+mod kills;
+mod lifecycle;
+mod messages;
+mod model;
+mod waits;
