@@ -621,8 +621,13 @@ impl End {
         self.release(place, 1);
     }
 
+    /// Frees everything before the receiver's place, unless it is the place of the process that
+    /// this one was forked from.
     #[inline]
     pub(crate) fn release(&self, place: &mut Place, messages: u64) {
+        if !self.region.roster.is_receiver(self.id) {
+            return;
+        }
         let ring = &self.region.ring;
         ring.release(place.cursor(), messages);
         if ring.space_wake_due(place.cursor()) && ring.take_space_wake(place.cursor()) {

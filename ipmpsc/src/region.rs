@@ -44,6 +44,9 @@ impl Region {
         mode: u32,
         replace: bool,
     ) -> Result<Self> {
+        // The draft keeps other makers out, so what is there when it is published is what is there
+        // now.
+        let draft = Draft::new(path, mode)?;
         let before = match path.symlink_metadata() {
             Ok(_) if !replace => return Err(io::Error::from(ErrorKind::AlreadyExists).into()),
             Ok(there) if !there.is_file() => return Err(Error::NotARing),
@@ -52,7 +55,6 @@ impl Region {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        let draft = Draft::new(path, mode)?;
         let file = draft.file.try_clone()?;
         let region = Self::make(file, Some(path.to_owned()), geometry)?;
         sys::publish(&draft.path, path, replace)?;

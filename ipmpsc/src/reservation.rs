@@ -1,7 +1,7 @@
 //! Space in the ring that a sender writes in place: shortened to what was written on commit, given
 //! up on drop. Owns the claim between `claim` and `commit` of `ring.rs`.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, RecordWord, span_of};
 use crate::ring::Claim;
@@ -87,9 +87,13 @@ impl Reservation<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Evicted`] if the receiver has taken this process for dead.
+    /// [`Error::Evicted`] if the receiver has taken this process for dead, or if the reservation was
+    /// made by the process that this one was forked from: it is that one's to commit.
     pub fn commit(mut self) -> Result<()> {
         let claim = self.claim.take().expect("taken by `commit` only, which consumes self");
+        if !self.sender.region.roster.is_mine(claim.word.0) {
+            return Err(Error::Evicted);
+        }
         let used = span_of(self.written.into());
         let rest = claim.word.span() - used;
         if rest > 0 {
@@ -123,6 +127,10 @@ impl Drop for Reservation<'_> {
         let Some(claim) = self.claim.take() else {
             return;
         };
+        if !self.sender.region.roster.is_mine(claim.word.0) {
+            // The parent's, and we are its child.
+            return;
+        }
         // If the receiver has taken us for dead, it has skipped the record itself.
         if self.sender.region.ring.discard(&claim).is_ok() {
             self.sender.wake_receiver();

@@ -37,6 +37,9 @@ pub(crate) enum Role {
 pub(crate) struct Roster {
     /// Locks nothing: it asks about the others' locks, and is what clones of the file are.
     file: File,
+    /// What `file` must be: a program that closes all descriptors, to become a daemon say, may
+    /// have another file under this one's number by now.
+    identity: [u64; 2],
     path: Option<PathBuf>,
     private: ForkPrivate,
     /// Sender handles of this mapping in this process; a child made by fork has as many.
@@ -60,7 +63,8 @@ mod private {
 impl Roster {
     pub(crate) fn new(file: File, path: Option<PathBuf>) -> Result<Self> {
         let private = ForkPrivate::new()?;
-        Ok(Self { file, path, private, senders: AtomicU32::new(0) })
+        let identity = sys::identity(&file)?;
+        Ok(Self { file, identity, path, private, senders: AtomicU32::new(0) })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -129,7 +133,8 @@ impl Roster {
 
     /// Locks a free slot's byte through a description of its own.
     fn lock_a_slot(&self, view: &View, role: Role) -> Result<(u32, File)> {
-        let file = sys::open_again(&self.file, self.path.as_deref())?;
+        let file = sys::open_again(&self.file).and_then(|file| self.check(file));
+        let file = file.or_else(|error| self.open_path().ok_or(error))?;
         let count = view.geometry().slot_count;
         // The first slot is a receiver's; a receiver takes another if it must.
         let first = if role == Role::Receiver { 0 } else { 1 };
@@ -158,7 +163,35 @@ impl Roster {
 
     fn is_locked(&self, slot: u32) -> bool {
         // If the system does not say, it lives.
-        sys::is_locked(&self.file, lock_byte(slot)).unwrap_or(true)
+        let ask = |file: &File| sys::is_locked(file, lock_byte(slot)).unwrap_or(true);
+        if ask(&self.file) {
+            return true;
+        }
+        if sys::identity(&self.file).is_ok_and(|identity| identity == self.identity) {
+            return false;
+        }
+        self.open_path().is_none_or(|file| ask(&file))
+    }
+
+    /// The ring's file by its path, if it is still there.
+    fn open_path(&self) -> Option<File> {
+        self.check(sys::open(self.path.as_ref()?).ok()?).ok()
+    }
+
+    /// Passes on the ring's file and no other.
+    fn check(&self, file: File) -> std::io::Result<File> {
+        if sys::identity(&file)? == self.identity {
+            Ok(file)
+        } else {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+
+    /// Whether this word is signed by this very process: not by the parent that it was forked
+    /// from.
+    pub(crate) fn is_mine(&self, word: u64) -> bool {
+        let me = self.word(private::OWNER).load(Relaxed);
+        me != 0 && Owner::of(word) == Owner::of(me)
     }
 
     /// Adds or removes a sender handle. Attaches if it can; the first send says why not.

@@ -86,15 +86,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
-pub(crate) fn open_again(file: &File, path: Option<&Path>) -> io::Result<File> {
-    let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let first = OpenOptions::new().read(true).write(true).open(by_descriptor);
-    let (Err(_), Some(path)) = (&first, path) else {
-        return first;
-    };
-    // No /proc, as in some containers.
-    let again = open(path)?;
-    if is_at(&again, path)? && is_at(file, path)? { Ok(again) } else { first }
+pub(crate) fn open_again(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+pub(crate) fn identity(file: &File) -> io::Result<[u64; 2]> {
+    let metadata = file.metadata()?;
+    Ok([metadata.dev(), metadata.ino()])
 }
 
 fn lock_request(byte: u32) -> libc::flock {
@@ -269,9 +268,8 @@ pub(crate) fn publish(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
 }
 
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
     match path.symlink_metadata() {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Ok(there) => Ok(identity(file)? == [there.dev(), there.ino()]),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

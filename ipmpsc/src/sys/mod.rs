@@ -11,7 +11,8 @@
 //! | `Signal::wake(word, all)` | wakes one sleeper, or all, in any process |
 //! | `create_exclusive(path, mode)` | makes a regular file that was not there, for us to read and write, not inherited by exec |
 //! | `open(path)` | opens what is there, not following a link at the end, not blocking |
-//! | `open_again(file, path)` | the same file once more, as a description of its own; `path` may be used, if it still leads to it |
+//! | `open_again(file)` | the same file once more, as a description of its own |
+//! | `identity(file)` | two numbers that no other file has meanwhile |
 //! | `try_lock(file, byte)` | locks a byte for this description; false: somebody else has it |
 //! | `is_locked(file, byte)` | whether another description has the byte locked |
 //! | `Life::keep(file, byte, len)` | from a description with the byte locked: keeps the lock as long as it is not dropped and this process lives, no child's life counting |
