@@ -150,7 +150,6 @@ fn a_receiver_inherited_by_fork_is_refused_while_the_parent_has_the_role() {
 }
 
 #[test]
-#[ignore = "fails: a guard's drop in a child made by fork acts on the ring"]
 fn guards_inherited_by_fork_do_nothing_in_the_child() {
     let ring = Options::new().capacity(4096).anonymous().expect("a ring can be made");
     let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
@@ -315,7 +314,6 @@ fn reuse_descriptor(path: &str) {
 }
 
 #[test]
-#[ignore = "fails: a descriptor that means another file by now makes the living look dead"]
 fn nobody_is_taken_for_dead_by_one_whose_descriptor_was_reused() {
     let (_folder, path) = folder();
     let ring = ring_at(&path, 4);
@@ -418,7 +416,6 @@ fn of_sixteen_that_open_or_create_at_once_one_creates() {
 }
 
 #[test]
-#[ignore = "fails: of creates at once on one path, some replace a ring without closing it"]
 fn of_many_that_replace_at_once_all_but_the_last_are_closed() {
     for _ in 0..100 {
         let (_folder, path) = folder();
