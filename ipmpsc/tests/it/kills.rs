@@ -460,7 +460,9 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
     let next = std::thread::scope(|scope| {
         let receiving = scope.spawn(|| {
             let mut next = HashMap::new();
-            while receive_and_check(&receiver, &mut next) || !done.load(SeqCst) {}
+            while receive_and_check(&receiver, &mut next) || !done.load(SeqCst) {
+                std::hint::spin_loop();
+            }
             next
         });
         let mut children: Vec<(u32, Child)> = (0..3).map(|who| (who, start(random))).collect();

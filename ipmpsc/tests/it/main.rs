@@ -7,6 +7,7 @@
 #![cfg(target_os = "linux")]
 
 mod children;
+mod costs;
 mod files;
 #[cfg(feature = "fault")]
 mod kills;
