@@ -487,7 +487,7 @@ impl Sender {
         Ok(claim.map(|claim| Reservation::new(self, claim, len)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_for(&self, len: u64, when_empty: bool, deadline: Deadline) -> Result<Option<Claim>> {
         if len > self.max_message_bytes() {
             return Err(Error::MessageTooLarge);
@@ -495,7 +495,7 @@ impl Sender {
         self.claim(Wanted { span: span_of(len), messages: 1, when_empty }, deadline)
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim(&self, wanted: Wanted, deadline: Deadline) -> Result<Option<Claim>> {
         let me = self.region.me(Role::Sender)?;
         let Wanted { span, messages, when_empty } = wanted;
