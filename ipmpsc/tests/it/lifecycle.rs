@@ -186,7 +186,7 @@ fn fork_and_wait(path: &str, role: &str) {
         assert_eq!(receiver.recv::<u64>().expect("it is there"), 1);
     }
     let parent = std::process::id();
-    let child = in_fork(|| {
+    let _orphan = in_fork(|| {
         // SAFETY: takes no arguments, touches no memory.
         wait_until("the parent is dead", || unsafe { libc::getppid() }.cast_unsigned() != parent);
         say("orphan");
@@ -194,7 +194,6 @@ fn fork_and_wait(path: &str, role: &str) {
         0
     });
     say("forked");
-    std::mem::forget(child);
     listen();
 }
 

@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[cfg_attr(not(feature = "fault"), allow(dead_code, reason = "some helpers are for `kills`"))]
 mod children;
 mod costs;
 mod files;

@@ -1,1 +1,466 @@
-//! To come.
+//! What goes through the ring: sizes and their limits, bad bytes, bad `Serialize`s, guards.
+
+use crate::children::{HEAD, HEAD_CACHE, LONG, Note, TAIL, Words, data_offset, folder};
+use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
+use serde::ser::{Error as _, SerializeTuple};
+use serde::{Deserialize, Serialize, Serializer};
+use std::cell::Cell;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+fn ring_of(message_bytes: u64) -> SharedRingBuffer {
+    let ring = Options::new().capacity(message_bytes).anonymous();
+    ring.expect("a ring can be made")
+}
+
+fn pair(message_bytes: u64) -> (Sender, Receiver) {
+    let ring = ring_of(message_bytes);
+    (Sender::new(ring.clone()), Receiver::new(ring))
+}
+
+/// Sends into an empty ring. Where the message does not fit before the ring's end, the unused bytes
+/// there are free only once the receiver, here the same thread, has looked.
+fn send_to_empty(receiver: &mut Receiver, try_send: impl Fn() -> ipmpsc::Result<bool>) {
+    if !try_send().expect("sound") {
+        assert!(receiver.try_recv_bytes().expect("sound").is_none());
+        assert!(try_send().expect("sound"), "no space in an empty ring");
+    }
+}
+
+#[test]
+fn a_message_of_no_bytes_is_a_message() {
+    let (sender, mut receiver) = pair(16);
+    for _ in 0..10 {
+        sender.send(&()).expect("there is space");
+        receiver.recv::<()>().expect("it is there");
+        sender.send_bytes(b"").expect("there is space");
+        assert!(receiver.recv_bytes().expect("it is there").is_empty());
+    }
+    assert_eq!(receiver.try_recv::<()>().expect("sound"), None);
+}
+
+#[test]
+fn the_size_asked_for_fits_in_every_ring_and_one_byte_more_than_it_holds_does_not() {
+    for asked in (1..100).chain([128, 129, 1000, 4096, 65_536]) {
+        let ring = ring_of(asked);
+        let most = ring.max_message_len();
+        assert!(most >= asked);
+        let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+        let bytes = vec![3; most as usize + 1];
+        for _ in 0..3 {
+            let before = ring.stats();
+            for refused in [
+                sender.send_bytes(&bytes).err(),
+                sender.try_send(&Exactly(most + 1)).err(),
+                sender.reserve(most as usize + 1).err(),
+                sender.send_batch(&[Exactly(most + 1)]).err(),
+            ] {
+                assert!(matches!(refused, Some(Error::MessageTooLarge)), "{refused:?}");
+            }
+            assert_eq!(ring.stats().used, before.used, "a refusal has no side effect");
+            send_to_empty(&mut receiver, || sender.try_send_bytes(&bytes[1..]));
+            assert_eq!(*receiver.recv_bytes().expect("it is there"), bytes[1..]);
+            // The next lap's largest message begins in the middle of the ring.
+            send_to_empty(&mut receiver, || sender.try_send(&1_u8));
+            assert_eq!(receiver.recv::<u8>().expect("it is there"), 1);
+        }
+    }
+}
+
+/// Serializes to exactly so many bytes.
+struct Exactly(u64);
+
+impl Serialize for Exactly {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0 as usize)?;
+        for _ in 0..self.0 {
+            tuple.serialize_element(&3_u8)?;
+        }
+        tuple.end()
+    }
+}
+
+#[test]
+fn create_temp_of_one_byte_takes_a_byte() {
+    let (path, ring) = SharedRingBuffer::create_temp(1).expect("a ring can be made");
+    let receiver = Receiver::new(ring);
+    let sender = Sender::new(SharedRingBuffer::open(&path).expect("it can be opened"));
+    for byte in 0..=u8::MAX {
+        sender.send(&byte).expect("it fits");
+        assert_eq!(receiver.recv::<u8>().expect("it is there"), byte);
+    }
+}
+
+#[test]
+fn a_message_of_the_wrong_type_costs_itself_only() {
+    let (sender, mut receiver) = pair(1000);
+    let send_both = || {
+        sender.send_bytes(&[0xff; 9]).expect("there is space");
+        sender.send(&"good").expect("there is space");
+    };
+    send_both();
+    assert!(matches!(receiver.recv::<String>(), Err(Error::Decode(_))));
+    assert_eq!(receiver.recv::<String>().expect("the next is good"), "good");
+    send_both();
+    let mut context = receiver.zero_copy_context();
+    assert!(matches!(context.recv::<&str>(), Err(Error::Decode(_))));
+    assert_eq!(context.recv::<&str>().expect("the next is good"), "good");
+}
+
+#[test]
+fn bytes_beyond_a_value_are_an_error() {
+    let (sender, receiver) = pair(1000);
+    sender.send(&(1_u32, 2_u32)).expect("there is space");
+    assert!(matches!(receiver.recv::<u32>(), Err(Error::Decode(_))));
+    sender.send(&1_u32).expect("there is space");
+    assert_eq!(receiver.recv::<u32>().expect("exactly these bytes"), 1);
+}
+
+#[test]
+fn lengths_that_lie_allocate_nothing_and_are_an_error() {
+    let (sender, receiver) = pair(1000);
+    for len in [16, 1 << 20, 1 << 32, 1 << 40, u64::MAX / 2, u64::MAX] {
+        let mut bytes = len.to_le_bytes().to_vec();
+        bytes.extend([0x20; 8]);
+        for _ in 0..4 {
+            sender.send_bytes(&bytes).expect("there is space");
+        }
+        assert!(matches!(receiver.recv::<String>(), Err(Error::Decode(_))));
+        assert!(matches!(receiver.recv::<Vec<u64>>(), Err(Error::Decode(_))));
+        assert!(matches!(receiver.recv::<Vec<[u64; 32]>>(), Err(Error::Decode(_))));
+        let map = receiver.recv::<std::collections::HashMap<u64, u8>>();
+        assert!(matches!(map, Err(Error::Decode(_))));
+    }
+}
+
+/// A value whose `Serialize` calls `then` each time, having written `before` bytes.
+struct Then<F> {
+    before: usize,
+    after: usize,
+    then: F,
+}
+
+impl<F: Fn(u32) -> Option<&'static str>> Serialize for Then<Passes<F>> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pass = self.then.passes.get() + 1;
+        self.then.passes.set(pass);
+        let mut tuple = serializer.serialize_tuple(self.before + self.after)?;
+        (0..self.before).try_for_each(|_| tuple.serialize_element(&1_u8))?;
+        if let Some(error) = (self.then.f)(pass) {
+            return Err(S::Error::custom(error));
+        }
+        (0..self.after).try_for_each(|_| tuple.serialize_element(&2_u8))?;
+        tuple.end()
+    }
+}
+
+struct Passes<F> {
+    passes: Cell<u32>,
+    f: F,
+}
+
+fn then<F: Fn(u32) -> Option<&'static str>>(len: usize, f: F) -> Then<Passes<F>> {
+    let passes = Cell::new(0);
+    Then { before: len / 2, after: len - len / 2, then: Passes { passes, f } }
+}
+
+/// The ring works, and gave nothing of what went wrong before.
+fn goes_on(sender: &Sender, receiver: &mut Receiver) {
+    send_to_empty(receiver, || sender.try_send(&77_u64));
+    assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), Some(77));
+    assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), None);
+}
+
+#[test]
+fn a_serialize_that_panics_or_fails_sends_nothing() {
+    let (sender, mut receiver) = pair(2000);
+    for len in [10, 1000] {
+        for failing_pass in [1, 2] {
+            let value = then(len, |pass| {
+                assert!(pass != failing_pass, "planned");
+                None
+            });
+            let sent = catch_unwind(AssertUnwindSafe(|| sender.send(&value)));
+            assert!(sent.is_err(), "the panic goes on");
+            goes_on(&sender, &mut receiver);
+            let value = then(len, |pass| (pass == failing_pass).then_some("planned"));
+            assert!(matches!(sender.send(&value), Err(Error::Encode(_))));
+            goes_on(&sender, &mut receiver);
+        }
+        let value = then(len, |_| Some("planned"));
+        assert!(matches!(sender.send_batch(&[value]), Err(Error::Encode(_))));
+        goes_on(&sender, &mut receiver);
+    }
+}
+
+/// A value of another size at every pass.
+struct Liar {
+    len: Cell<usize>,
+    by: isize,
+}
+
+impl Serialize for Liar {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let len = self.len.get();
+        self.len.set(len.wrapping_add_signed(self.by));
+        let mut tuple = serializer.serialize_tuple(len)?;
+        (0..len).try_for_each(|_| tuple.serialize_element(&1_u8))?;
+        tuple.end()
+    }
+}
+
+#[test]
+fn a_size_that_changes_between_the_passes_is_an_error() {
+    let (sender, mut receiver) = pair(2000);
+    for len in [10, 127, 128, 129, 1000] {
+        for by in [-9, -1, 1, 9] {
+            let len = Cell::new(len);
+            let sent = sender.send(&Liar { len, by });
+            assert!(matches!(sent, Err(Error::SizeChanged)), "{by}: {sent:?}");
+            goes_on(&sender, &mut receiver);
+        }
+    }
+}
+
+#[test]
+fn a_serialize_may_send_on_the_same_ring_while_there_is_space() {
+    let (sender, receiver) = pair(4000);
+    for len in [10, 1000] {
+        let value = then(len, |pass| {
+            sender.send(&(pass as u64)).expect("there is space");
+            None
+        });
+        sender.send(&value).expect("there is space");
+        // A small value is claimed after its passes, a large one between them.
+        let mut lens = Vec::new();
+        let mut receiver_bytes = |receiver: &Receiver| {
+            let bytes = receiver.recv::<Raw>().expect("it is there");
+            lens.push(bytes.0);
+        };
+        for _ in 0..3 {
+            receiver_bytes(&receiver);
+        }
+        assert_eq!(lens, if len == 10 { [8, 8, 10] } else { [8, 1000, 8] });
+    }
+}
+
+/// Takes whatever bytes there are and keeps their number.
+struct Raw(usize);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Count;
+        impl<'de> serde::de::Visitor<'de> for Count {
+            type Value = Raw;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
+                let mut count = 0;
+                while let Ok(Some(_)) = seq.next_element::<u8>() {
+                    count += 1;
+                }
+                Ok(Raw(count))
+            }
+        }
+        deserializer.deserialize_tuple(usize::MAX, Count)
+    }
+}
+
+#[test]
+fn a_serialize_that_waits_for_space_behind_its_own_value_is_an_error() {
+    let (sender, mut receiver) = pair(1000);
+    let refused = Cell::new(0);
+    let value = then(600, |pass| {
+        if pass == 2 {
+            // No other pass: in the first, nothing is claimed and this would wait.
+            let error = sender.send_bytes(&[0; 600]).expect_err("there is no space");
+            assert!(matches!(error, Error::WouldDeadlock), "{error:?}");
+            refused.set(refused.get() + 1);
+        }
+        None
+    });
+    sender.send(&value).expect("there is space");
+    assert_eq!(refused.get(), 1);
+    assert_eq!(receiver.recv_bytes().expect("it is there").len(), 600);
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_reservation_dropped_shortened_or_overfilled_is_what_was_written_or_nothing() {
+    let (sender, mut receiver) = pair(1000);
+    for len in [0, 1, 7, 8, 9, 100] {
+        drop(sender.reserve(len).expect("there is space"));
+        for written in 0..=len {
+            let mut reservation = sender.reserve(len).expect("there is space");
+            assert_eq!((reservation.len(), reservation.is_empty()), (len, len == 0));
+            assert!(reservation.as_mut_ptr().addr().is_multiple_of(8));
+            reservation.write_all(&vec![5; written]).expect("it fits");
+            assert_eq!(reservation.written(), written);
+            reservation.commit().expect("we live");
+            assert_eq!(*receiver.recv_bytes().expect("it is there"), vec![5; written]);
+        }
+        let mut reservation = sender.reserve(len).expect("there is space");
+        assert!(reservation.write_all(&vec![6; len + 1]).is_err());
+        reservation.commit().expect("we live");
+        assert_eq!(*receiver.recv_bytes().expect("it is there"), vec![6; len]);
+    }
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_reservation_holds_its_place_in_the_order() {
+    let (sender, mut receiver) = pair(1000);
+    let mut first = sender.reserve(8).expect("there is space");
+    let second = sender.reserve(8).expect("there is space");
+    sender.send(&3_u64).expect("there is space");
+    assert_eq!(receiver.try_recv::<u64>().expect("a wait is no error"), None);
+    drop(second);
+    assert_eq!(receiver.try_recv::<u64>().expect("a wait is no error"), None);
+    first.write_all(&1_u64.to_le_bytes()).expect("it fits");
+    first.commit().expect("we live");
+    assert_eq!(receiver.try_recv::<u64>().expect("sound"), Some(1));
+    assert_eq!(receiver.try_recv::<u64>().expect("sound"), Some(3));
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_batch_larger_than_the_ring_arrives_whole_and_in_order() {
+    let (sender, receiver) = pair(200);
+    let values: Vec<Note> = (0..500).map(|seq| Note::new(1, seq, (seq % 150) as usize)).collect();
+    let expected = values.clone();
+    let sending = std::thread::spawn(move || sender.send_batch(&values));
+    for expected in expected {
+        let note: Option<Note> = receiver.recv_timeout(LONG).expect("sound");
+        assert_eq!(note, Some(expected));
+    }
+    sending.join().expect("no panic").expect("all are sent");
+    assert_eq!(receiver.try_recv::<Note>().expect("sound"), None);
+}
+
+#[test]
+fn a_batch_says_how_much_of_it_was_sent_in_time() {
+    let (sender, mut receiver) = pair(112);
+    let values: Vec<u64> = (0..100).collect();
+    let sent = sender.send_batch_timeout(&values, Duration::ZERO).expect("a wait is no error");
+    assert!(sent > 0 && sent < 100);
+    let mut got = Vec::new();
+    let drained = receiver.try_drain(1000, |bytes| {
+        got.push(u64::from_le_bytes(bytes.try_into().expect("8 bytes")));
+    });
+    assert_eq!(drained.expect("sound"), sent);
+    assert_eq!(got, values[..sent]);
+    assert_eq!(sender.send_batch_timeout::<u64>(&[], LONG).expect("nothing to do"), 0);
+}
+
+#[test]
+fn a_drain_that_panics_has_consumed_what_it_was_shown() {
+    let (sender, mut receiver) = pair(1000);
+    for number in 0..5_u64 {
+        sender.send(&number).expect("there is space");
+    }
+    let mut seen = 0;
+    let drained = catch_unwind(AssertUnwindSafe(|| {
+        receiver.drain(5, |_| {
+            seen += 1;
+            assert!(seen < 3, "planned");
+        })
+    }));
+    assert!(drained.is_err());
+    for number in 3..5_u64 {
+        assert_eq!(receiver.try_recv().expect("sound"), Some(number));
+    }
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_leaked_guard_gives_its_message_again() {
+    let (sender, mut receiver) = pair(1000);
+    sender.send(&1_u64).expect("there is space");
+    sender.send(&2_u64).expect("there is space");
+    std::mem::forget(receiver.recv_bytes().expect("it is there"));
+    let mut context = receiver.zero_copy_context();
+    assert_eq!(context.recv::<u64>().expect("it is there"), 1);
+    std::mem::forget(context);
+    assert_eq!(receiver.recv::<u64>().expect("it is there"), 1);
+    assert_eq!(receiver.recv::<u64>().expect("it is there"), 2);
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_context_receives_once_and_frees_on_drop() {
+    let (sender, mut receiver) = pair(1000);
+    sender.send(&1_u64).expect("there is space");
+    sender.send(&2_u64).expect("there is space");
+    let mut context = receiver.zero_copy_context();
+    assert_eq!(context.try_recv::<u64>().expect("sound"), Some(1));
+    assert!(matches!(context.recv::<u64>(), Err(Error::AlreadyReceived)));
+    assert!(matches!(context.try_recv::<u64>(), Err(Error::AlreadyReceived)));
+    let late = context.recv_timeout::<u64>(Duration::ZERO);
+    assert!(matches!(late, Err(Error::AlreadyReceived)));
+    drop(context);
+    // A context that received nothing consumes nothing.
+    drop(receiver.zero_copy_context());
+    assert_eq!(receiver.recv::<u64>().expect("it is there"), 2);
+    let mut context = receiver.zero_copy_context();
+    assert_eq!(context.try_recv::<u64>().expect("sound"), None);
+    assert_eq!(context.recv_timeout::<u64>(Duration::from_millis(1)).expect("sound"), None);
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Frame<'a> {
+    name: &'a str,
+    #[serde(with = "serde_bytes")]
+    pixels: &'a [u8],
+    number: u32,
+}
+
+#[test]
+fn borrowed_fields_lie_in_the_ring() {
+    let (sender, mut receiver) = pair(1000);
+    let pixels: Vec<u8> = (0..=255).collect();
+    for number in 0..50 {
+        let frame = Frame { name: "größe", pixels: &pixels, number };
+        sender.send(&frame).expect("there is space");
+        let mut context = receiver.zero_copy_context();
+        assert_eq!(context.recv::<Frame<'_>>().expect("it is there"), frame);
+    }
+}
+
+#[test]
+fn payloads_begin_at_multiples_of_eight() {
+    let (sender, mut receiver) = pair(500);
+    for len in 0..400 {
+        send_to_empty(&mut receiver, || sender.try_send_bytes(&vec![1; len]));
+        let message = receiver.recv_bytes().expect("it is there");
+        assert!(message.as_ptr().addr().is_multiple_of(8));
+    }
+    sender.send_batch(&["a", "bcd", "efghijklmnopq"]).expect("there is space");
+    let aligned = |bytes: &[u8]| assert!(bytes.as_ptr().addr().is_multiple_of(8));
+    assert_eq!(receiver.drain(9, aligned).expect("sound"), 3);
+}
+
+#[test]
+fn positions_pass_two_to_the_32_like_any_other() {
+    for before in [1_u64 << 32, 1 << 33, 1 << 62] {
+        let (_folder, path) = folder();
+        let ring = Options::new().capacity(1000).create_new(&path).expect("a ring can be made");
+        let capacity = ring.capacity();
+        let start = (before / 8 - 40) * 8;
+        let words = Words::of(&path);
+        for offset in [HEAD, TAIL, HEAD_CACHE] {
+            words.word(offset).store(start, std::sync::atomic::Ordering::SeqCst);
+        }
+        let at = data_offset(ring.max_senders()) + (start % capacity) as usize;
+        words.word(at).store(0, std::sync::atomic::Ordering::SeqCst);
+        let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+        for seq in 0..200 {
+            let note = Note::new(1, seq, (seq * 37 % 900) as usize);
+            send_to_empty(&mut receiver, || sender.try_send(&note));
+            assert_eq!(receiver.recv::<Note>().expect("it is there"), note);
+        }
+        assert!(words.word(HEAD).load(std::sync::atomic::Ordering::SeqCst) > before);
+        assert_eq!(ring.stats().used, 0);
+    }
+}
