@@ -168,6 +168,15 @@ impl Model {
         Ok(())
     }
 
+    fn drain(&mut self, limit: usize) -> Result<(), TestCaseError> {
+        let mut got = Vec::new();
+        let drained = self.receiver.try_drain(limit, |bytes| got.push(bytes.to_vec()))?;
+        prop_assert_eq!(drained, got.len());
+        let expected: Vec<_> = self.queue.drain(..limit.min(self.queue.len())).collect();
+        prop_assert_eq!(got, expected);
+        Ok(())
+    }
+
     fn call(&mut self, call: Call) -> Result<(), TestCaseError> {
         self.gone &= !matches!(
             call,
@@ -207,13 +216,7 @@ impl Model {
                         | (Ok(Some(_)), Some(_))
                 ));
             }
-            Call::Drain(limit) => {
-                let mut got = Vec::new();
-                let drained = self.receiver.try_drain(limit, |bytes| got.push(bytes.to_vec()))?;
-                prop_assert_eq!(drained, got.len());
-                let expected: Vec<_> = self.queue.drain(..limit.min(self.queue.len())).collect();
-                prop_assert_eq!(got, expected);
-            }
+            Call::Drain(limit) => self.drain(limit)?,
             Call::ReplaceReceiver => {
                 let next = Receiver::new(self.ring.clone());
                 drop(std::mem::replace(&mut self.receiver, next));
