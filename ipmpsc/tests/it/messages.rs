@@ -1,12 +1,13 @@
 //! What goes through the ring: sizes and their limits, bad bytes, bad `Serialize`s, guards.
 
-use crate::children::{HEAD, HEAD_CACHE, LONG, Note, TAIL, Words, data_offset, folder};
+use crate::children::{HEAD, HEAD_CACHE, LONG, Note, TAIL, Words, folder};
 use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
 use serde::ser::{Error as _, SerializeTuple};
 use serde::{Deserialize, Serialize, Serializer};
 use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 fn ring_of(message_bytes: u64) -> SharedRingBuffer {
@@ -19,13 +20,31 @@ fn pair(message_bytes: u64) -> (Sender, Receiver) {
     (Sender::new(ring.clone()), Receiver::new(ring))
 }
 
-/// Sends into an empty ring. Where the message does not fit before the ring's end, the unused bytes
-/// there are free only once the receiver, here the same thread, has looked.
-fn send_to_empty(receiver: &mut Receiver, try_send: impl Fn() -> ipmpsc::Result<bool>) {
-    if !try_send().expect("sound") {
-        assert!(receiver.try_recv_bytes().expect("sound").is_none());
-        assert!(try_send().expect("sound"), "no space in an empty ring");
-    }
+/// Sends into a ring with nothing to receive. What pads and discarded records take is free once
+/// the receiver has looked, and a pad may have to come first.
+fn put(sender: &Sender, receiver: &mut Receiver, bytes: &[u8]) {
+    let sent = (0..3).any(|_| {
+        let nothing = receiver.try_recv_bytes().expect("the ring is sound").is_none();
+        assert!(nothing, "the ring should be empty");
+        sender.try_send_bytes(bytes).expect("it fits")
+    });
+    assert!(sent, "{} bytes find no space in an empty ring", bytes.len());
+}
+
+/// The ring works, and gave nothing of what went wrong before.
+fn goes_on(sender: &Sender, receiver: &mut Receiver) {
+    put(sender, receiver, &77_u64.to_le_bytes());
+    assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), Some(77));
+    assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), None);
+}
+
+#[test]
+fn ends_go_to_and_are_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Sender>();
+    shared::<Receiver>();
+    shared::<SharedRingBuffer>();
+    shared::<Error>();
 }
 
 #[test]
@@ -41,7 +60,7 @@ fn a_message_of_no_bytes_is_a_message() {
 }
 
 #[test]
-fn the_size_asked_for_fits_in_every_ring_and_one_byte_more_than_it_holds_does_not() {
+fn the_largest_message_fits_every_ring_and_a_byte_more_changes_nothing() {
     for asked in (1..100).chain([128, 129, 1000, 4096, 65_536]) {
         let ring = ring_of(asked);
         let most = ring.max_message_len();
@@ -55,17 +74,37 @@ fn the_size_asked_for_fits_in_every_ring_and_one_byte_more_than_it_holds_does_no
                 sender.try_send(&Exactly(most + 1)).err(),
                 sender.reserve(most as usize + 1).err(),
                 sender.send_batch(&[Exactly(most + 1)]).err(),
+                sender.send_when_empty(&Exactly(most + 1)).err(),
             ] {
                 assert!(matches!(refused, Some(Error::MessageTooLarge)), "{refused:?}");
             }
-            assert_eq!(ring.stats().used, before.used, "a refusal has no side effect");
-            send_to_empty(&mut receiver, || sender.try_send_bytes(&bytes[1..]));
+            assert_eq!(ring.stats(), before);
+            put(&sender, &mut receiver, &bytes[1..]);
             assert_eq!(*receiver.recv_bytes().expect("it is there"), bytes[1..]);
-            // The next lap's largest message begins in the middle of the ring.
-            send_to_empty(&mut receiver, || sender.try_send(&1_u8));
+            // The next lap's largest message begins elsewhere in the ring.
+            put(&sender, &mut receiver, &[1]);
             assert_eq!(receiver.recv::<u8>().expect("it is there"), 1);
         }
     }
+}
+
+#[test]
+fn the_largest_message_passes_wherever_the_tail_stands() {
+    let ring = ring_of(200);
+    let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+    let largest = vec![9; ring.max_message_len() as usize];
+    let lens: Vec<usize> = (0..200).flat_map(|len| [len, largest.len()]).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for &len in &lens {
+                sender.send_bytes(&largest[..len]).expect("the receiver makes space");
+            }
+        });
+        for &len in &lens {
+            let message = receiver.recv_bytes_timeout(LONG).expect("sound").expect("in time");
+            assert_eq!(*message, largest[..len]);
+        }
+    });
 }
 
 /// Serializes to exactly so many bytes.
@@ -120,7 +159,7 @@ fn bytes_beyond_a_value_are_an_error() {
 #[test]
 fn lengths_that_lie_allocate_nothing_and_are_an_error() {
     let (sender, receiver) = pair(1000);
-    for len in [16, 1 << 20, 1 << 32, 1 << 40, u64::MAX / 2, u64::MAX] {
+    for len in [1 << 20, 1 << 60, 1 << 32, 1 << 40, u64::MAX / 2, u64::MAX] {
         let mut bytes = len.to_le_bytes().to_vec();
         bytes.extend([0x20; 8]);
         for _ in 0..4 {
@@ -132,6 +171,36 @@ fn lengths_that_lie_allocate_nothing_and_are_an_error() {
         let map = receiver.recv::<std::collections::HashMap<u64, u8>>();
         assert!(matches!(map, Err(Error::Decode(_))));
     }
+}
+
+#[derive(Debug, Deserialize)]
+enum Two {
+    #[allow(dead_code, reason = "what is read is refused")]
+    A(u8),
+    B,
+}
+
+#[test]
+fn bytes_that_are_no_value_of_the_type_are_an_error_and_consumed() {
+    fn refused<T: for<'de> Deserialize<'de>>(bytes: &[u8]) {
+        let (sender, mut receiver) = pair(100);
+        sender.send_bytes(bytes).expect("there is space");
+        assert!(matches!(receiver.try_recv::<T>(), Err(Error::Decode(_))), "{bytes:?}");
+        goes_on(&sender, &mut receiver);
+    }
+    refused::<String>(&[2, 0, 0, 0, 0, 0, 0, 0, 0xc3, 0x28]);
+    refused::<bool>(&[2]);
+    refused::<Option<u8>>(&[7, 1]);
+    refused::<char>(&[0xff]);
+    refused::<char>(&[0xed, 0xa0, 0x80]);
+    refused::<Two>(&[2, 0, 0, 0]);
+    refused::<Two>(&[0, 0, 0, 0]);
+    refused::<std::num::NonZeroU8>(&[0]);
+    refused::<u64>(&[]);
+    refused::<()>(&[0]);
+    let (sender, receiver) = pair(100);
+    sender.send_bytes(&[1, 0, 0, 0]).expect("there is space");
+    assert!(matches!(receiver.recv(), Ok(Two::B)));
 }
 
 /// A value whose `Serialize` calls `then` each time, having written `before` bytes.
@@ -163,13 +232,6 @@ struct Passes<F> {
 fn then<F: Fn(u32) -> Option<&'static str>>(len: usize, f: F) -> Then<Passes<F>> {
     let passes = Cell::new(0);
     Then { before: len / 2, after: len - len / 2, then: Passes { passes, f } }
-}
-
-/// The ring works, and gave nothing of what went wrong before.
-fn goes_on(sender: &Sender, receiver: &mut Receiver) {
-    send_to_empty(receiver, || sender.try_send(&77_u64));
-    assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), Some(77));
-    assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), None);
 }
 
 #[test]
@@ -225,47 +287,19 @@ fn a_size_that_changes_between_the_passes_is_an_error() {
 
 #[test]
 fn a_serialize_may_send_on_the_same_ring_while_there_is_space() {
-    let (sender, receiver) = pair(4000);
-    for len in [10, 1000] {
+    let (sender, mut receiver) = pair(4000);
+    // A small value is claimed after its passes, a large one between them.
+    for (len, order) in [(10, [8, 8, 10]), (1000, [8, 1000, 8])] {
         let value = then(len, |pass| {
-            sender.send(&(pass as u64)).expect("there is space");
+            sender.send(&u64::from(pass)).expect("there is space");
             None
         });
         sender.send(&value).expect("there is space");
-        // A small value is claimed after its passes, a large one between them.
         let mut lens = Vec::new();
-        let mut receiver_bytes = |receiver: &Receiver| {
-            let bytes = receiver.recv::<Raw>().expect("it is there");
-            lens.push(bytes.0);
-        };
-        for _ in 0..3 {
-            receiver_bytes(&receiver);
-        }
-        assert_eq!(lens, if len == 10 { [8, 8, 10] } else { [8, 1000, 8] });
+        receiver.drain(10, |bytes| lens.push(bytes.len())).expect("they are there");
+        assert_eq!(lens, order);
     }
-}
-
-/// Takes whatever bytes there are and keeps their number.
-struct Raw(usize);
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Count;
-        impl<'de> serde::de::Visitor<'de> for Count {
-            type Value = Raw;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
-                let mut count = 0;
-                while let Ok(Some(_)) = seq.next_element::<u8>() {
-                    count += 1;
-                }
-                Ok(Raw(count))
-            }
-        }
-        deserializer.deserialize_tuple(usize::MAX, Count)
-    }
+    goes_on(&sender, &mut receiver);
 }
 
 #[test]
@@ -275,14 +309,19 @@ fn a_serialize_that_waits_for_space_behind_its_own_value_is_an_error() {
     let value = then(600, |pass| {
         if pass == 2 {
             // No other pass: in the first, nothing is claimed and this would wait.
-            let error = sender.send_bytes(&[0; 600]).expect_err("there is no space");
-            assert!(matches!(error, Error::WouldDeadlock), "{error:?}");
-            refused.set(refused.get() + 1);
+            for sent in [
+                sender.send_bytes(&[0; 600]).err(),
+                sender.try_send_bytes(&[0; 600]).err(),
+                sender.send_bytes_timeout(&[0; 600], LONG).err(),
+            ] {
+                assert!(matches!(sent, Some(Error::WouldDeadlock)), "{sent:?}");
+                refused.set(refused.get() + 1);
+            }
         }
         None
     });
     sender.send(&value).expect("there is space");
-    assert_eq!(refused.get(), 1);
+    assert_eq!(refused.get(), 3);
     assert_eq!(receiver.recv_bytes().expect("it is there").len(), 600);
     goes_on(&sender, &mut receiver);
 }
@@ -305,6 +344,24 @@ fn a_reservation_dropped_shortened_or_overfilled_is_what_was_written_or_nothing(
         assert!(reservation.write_all(&vec![6; len + 1]).is_err());
         reservation.commit().expect("we live");
         assert_eq!(*receiver.recv_bytes().expect("it is there"), vec![6; len]);
+    }
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_reservation_can_be_written_through_its_pointer() {
+    let (sender, mut receiver) = pair(1000);
+    for (reserved, written) in [(0, 0), (1, 1), (64, 64), (100, 37), (100, 0)] {
+        let bytes: Vec<u8> = (0..written as u8).collect();
+        let mut reservation = sender.reserve(reserved).expect("there is space");
+        let to = reservation.as_mut_ptr();
+        // SAFETY: it leads to `reserved` bytes, which are as many or more.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), written) };
+        // SAFETY: these have just been written.
+        unsafe { reservation.set_written(written) };
+        assert_eq!(reservation.written(), written);
+        reservation.commit().expect("we live");
+        assert_eq!(*receiver.recv_bytes().expect("it is there"), *bytes);
     }
     goes_on(&sender, &mut receiver);
 }
@@ -352,6 +409,61 @@ fn a_batch_says_how_much_of_it_was_sent_in_time() {
     assert_eq!(drained.expect("sound"), sent);
     assert_eq!(got, values[..sent]);
     assert_eq!(sender.send_batch_timeout::<u64>(&[], LONG).expect("nothing to do"), 0);
+}
+
+#[test]
+fn a_batch_is_claimed_at_once_and_seen_whole() {
+    const BATCHES: u64 = 2000;
+    let ring = ring_of(2000);
+    let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in 0..BATCHES {
+                sender.send_batch(&[5 * batch; 5]).expect("the receiver makes space");
+            }
+        });
+        let mut next = 0;
+        while next < 5 * BATCHES {
+            assert!(ring.stats().sent.is_multiple_of(5));
+            let drained = receiver.drain_timeout(1000, LONG, |bytes| {
+                assert_eq!(*bytes, (next - next % 5).to_le_bytes());
+                next += 1;
+            });
+            let drained = drained.expect("sound");
+            assert!(drained > 0 && drained.is_multiple_of(5), "{drained} of {next}");
+        }
+    });
+}
+
+#[test]
+fn a_batch_stops_at_a_message_that_is_too_large() {
+    let (sender, mut receiver) = pair(100);
+    let values = [vec![1_u8; 3], vec![2; 60], vec![3; 500], vec![4; 3]];
+    assert!(matches!(sender.send_batch(&values), Err(Error::MessageTooLarge)));
+    for expected in &values[..2] {
+        assert_eq!(receiver.try_recv::<Vec<u8>>().expect("sound").as_ref(), Some(expected));
+    }
+    goes_on(&sender, &mut receiver);
+}
+
+#[test]
+fn a_drain_takes_up_to_its_limit_and_frees_it_in_one_step() {
+    let ring = ring_of(1000);
+    let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+    sender.send_batch(&[0_u64, 1, 2, 3, 4]).expect("there is space");
+    let full = ring.stats().used;
+    assert_eq!(receiver.drain(0, |_| unreachable!("none was asked for")).expect("sound"), 0);
+    let mut seen = 0_u64;
+    for (limit, expected, left) in [(3, 3, full / 5 * 2), (9, 2, 0), (9, 0, 0)] {
+        let used = ring.stats().used;
+        let drained = receiver.try_drain(limit, |bytes| {
+            assert_eq!(*bytes, seen.to_le_bytes());
+            assert_eq!(ring.stats().used, used, "nothing is freed yet");
+            seen += 1;
+        });
+        assert_eq!((drained.expect("sound"), ring.stats().used), (expected, left));
+    }
+    assert_eq!(ring.stats().received, 5);
 }
 
 #[test]
@@ -423,8 +535,14 @@ fn borrowed_fields_lie_in_the_ring() {
     for number in 0..50 {
         let frame = Frame { name: "größe", pixels: &pixels, number };
         sender.send(&frame).expect("there is space");
+        // Not consumed, so that the same message comes again.
+        let message = receiver.recv_bytes().expect("it is there");
+        let place = message.as_ptr_range();
+        std::mem::forget(message);
         let mut context = receiver.zero_copy_context();
-        assert_eq!(context.recv::<Frame<'_>>().expect("it is there"), frame);
+        let got: Frame<'_> = context.recv().expect("it is there");
+        assert_eq!(got, frame);
+        assert!(place.contains(&got.name.as_ptr()) && place.contains(&got.pixels.as_ptr()));
     }
 }
 
@@ -432,35 +550,77 @@ fn borrowed_fields_lie_in_the_ring() {
 fn payloads_begin_at_multiples_of_eight() {
     let (sender, mut receiver) = pair(500);
     for len in 0..400 {
-        send_to_empty(&mut receiver, || sender.try_send_bytes(&vec![1; len]));
+        put(&sender, &mut receiver, &vec![1; len]);
         let message = receiver.recv_bytes().expect("it is there");
         assert!(message.as_ptr().addr().is_multiple_of(8));
     }
+    goes_on(&sender, &mut receiver);
     sender.send_batch(&["a", "bcd", "efghijklmnopq"]).expect("there is space");
     let aligned = |bytes: &[u8]| assert!(bytes.as_ptr().addr().is_multiple_of(8));
     assert_eq!(receiver.drain(9, aligned).expect("sound"), 3);
 }
 
 #[test]
-fn positions_pass_two_to_the_32_like_any_other() {
-    for before in [1_u64 << 32, 1 << 33, 1 << 62] {
+fn a_thousand_messages_pass_positions_of_any_size_in_order() {
+    for near in [1_u64 << 32, 1 << 33, 1 << 62] {
         let (_folder, path) = folder();
         let ring = Options::new().capacity(1000).create_new(&path).expect("a ring can be made");
-        let capacity = ring.capacity();
-        let start = (before / 8 - 40) * 8;
+        // Some laps before `near`, at offset 0 of the ring, where the EMPTY word stands.
+        let start = near / ring.capacity() * ring.capacity() - 10 * ring.capacity();
         let words = Words::of(&path);
         for offset in [HEAD, TAIL, HEAD_CACHE] {
-            words.word(offset).store(start, std::sync::atomic::Ordering::SeqCst);
+            words.word(offset).store(start, SeqCst);
         }
-        let at = data_offset(ring.max_senders()) + (start % capacity) as usize;
-        words.word(at).store(0, std::sync::atomic::Ordering::SeqCst);
-        let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
-        for seq in 0..200 {
-            let note = Note::new(1, seq, (seq * 37 % 900) as usize);
-            send_to_empty(&mut receiver, || sender.try_send(&note));
-            assert_eq!(receiver.recv::<Note>().expect("it is there"), note);
-        }
-        assert!(words.word(HEAD).load(std::sync::atomic::Ordering::SeqCst) > before);
-        assert_eq!(ring.stats().used, 0);
+        let (sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+        let note = |seq| Note::new(1, seq, (seq * 37 % 900) as usize);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for seq in 0..1000 {
+                    sender.send(&note(seq)).expect("the receiver makes space");
+                }
+            });
+            for seq in 0..1000 {
+                let got: Option<Note> = receiver.recv_timeout(LONG).expect("sound");
+                assert_eq!(got, Some(note(seq)));
+            }
+        });
+        assert!(words.word(HEAD).load(SeqCst) > near);
+        assert_eq!((ring.stats().used, ring.stats().received), (0, 1000));
     }
+}
+
+#[test]
+fn threads_share_senders_and_each_ones_messages_stay_in_order() {
+    const THREADS: u32 = 4;
+    const EACH: u64 = 5000;
+    let ring = ring_of(3000);
+    let (sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+    std::thread::scope(|scope| {
+        for who in 0..THREADS {
+            let (shared, own) = (&sender, (who % 2 == 1).then(|| sender.clone()));
+            scope.spawn(move || {
+                let sender = own.as_ref().unwrap_or(shared);
+                for seq in 0..EACH {
+                    let note = Note::new(who, seq, (seq % 300) as usize);
+                    sender.send(&note).expect("the receiver makes space");
+                }
+            });
+        }
+        let receiver = &receiver;
+        let receiving = scope.spawn(move || {
+            let mut next = [0; THREADS as usize];
+            for _ in 0..u64::from(THREADS) * EACH {
+                let note: Note = receiver.recv_timeout(LONG).expect("sound").expect("in time");
+                assert!(note.is_whole() && note.body.len() as u64 == note.seq % 300);
+                assert_eq!(note.seq, next[note.who as usize], "of thread {}", note.who);
+                next[note.who as usize] += 1;
+            }
+            next
+        });
+        assert_eq!(receiving.join().expect("no panic"), [EACH; THREADS as usize]);
+    });
+    assert_eq!(receiver.try_recv::<Note>().expect("sound"), None);
+    let stats = ring.stats();
+    let all = u64::from(THREADS) * EACH;
+    assert_eq!((stats.sent, stats.received, stats.used), (all, all, 0));
 }
