@@ -13,12 +13,13 @@ use std::time::Duration;
 
 /// A receiver borrowed to receive one message with references into the ring.
 ///
-/// Made by [`Receiver::zero_copy_context`]. The message's space is freed when the context is
-/// dropped. One message per context: a second receive is [`Error::AlreadyReceived`].
+/// Made by [`Receiver::zero_copy_context`](crate::Receiver::zero_copy_context). The message's
+/// space is freed when the context is dropped. One message per context: a second receive is
+/// [`Error::AlreadyReceived`]. A message that cannot be decoded is consumed and does not count.
 ///
 /// The references stay valid only while every process that maps the ring keeps to this crate's
 /// protocol: a peer that writes into a message that is being read breaks Rust's rules in this
-/// process. Where you do not trust a peer that far, use [`Receiver::recv`].
+/// process. Where you do not trust a peer that far, use [`Receiver::recv`](crate::Receiver::recv).
 ///
 /// # Examples
 ///
@@ -60,7 +61,7 @@ impl ZeroCopyContext<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::recv`], and [`Error::AlreadyReceived`].
+    /// As [`Receiver::recv`](crate::Receiver::recv), and [`Error::AlreadyReceived`].
     ///
     /// # Examples
     ///
@@ -155,9 +156,10 @@ impl Drop for ZeroCopyContext<'_> {
 
 /// A message's bytes, where they lie in the ring. Its space is freed on drop.
 ///
-/// Made by [`Receiver::recv_bytes`]. The bytes stay as they are only while every process that
-/// maps the ring keeps to this crate's protocol; see [`ZeroCopyContext`]. They begin at a
-/// multiple of 8 bytes. If a guard is leaked, the next receive yields the same message again.
+/// Made by [`Receiver::recv_bytes`](crate::Receiver::recv_bytes). The bytes stay as they are only
+/// while every process that maps the ring keeps to this crate's protocol; see
+/// [`ZeroCopyContext`]. They begin at a multiple of 8 bytes. If a guard is leaked, the next
+/// receive yields the same message again.
 ///
 /// # Examples
 ///

@@ -262,7 +262,8 @@ pub struct Stats {
     /// The most bytes seen in use: exact once the ring was full, otherwise at most an eighth of
     /// the capacity too small.
     pub high_water: u64,
-    /// Messages sent or being sent, without discarded ones.
+    /// Messages sent or being sent, without discarded ones; for each sender that died while it
+    /// sent, this may be off by one.
     pub sent: u64,
     /// Messages received.
     pub received: u64,

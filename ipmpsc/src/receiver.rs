@@ -487,8 +487,13 @@ impl End {
 
     #[cold]
     fn take_role(&self, place: &mut Place) -> Result<()> {
-        self.region.roster.take_role(self.region.view(), self.id)?;
-        place.cursor = Some(self.region.ring.cursor()?);
+        let (roster, view) = (&self.region.roster, self.region.view());
+        roster.take_role(view, self.id)?;
+        // A role without a place would be worth nothing.
+        let cursor = self.region.ring.cursor().inspect_err(|_| {
+            roster.leave_role(view, self.id);
+        })?;
+        place.cursor = Some(cursor);
         Ok(())
     }
 

@@ -224,7 +224,7 @@ impl Ring {
             let offset = self.offset(tail);
             let to_end = self.view.capacity() - offset;
             let piece = span.min(to_end);
-            if !self.has_room(tail, piece)? || (when_empty && !self.is_empty(tail)) {
+            if !self.has_room(tail, piece)? || (when_empty && !self.is_empty(tail)?) {
                 return Err(Refused::Full);
             }
             let end = if piece == to_end { 0 } else { offset + piece };
@@ -292,9 +292,14 @@ impl Ring {
         Ok(fits)
     }
 
-    fn is_empty(&self, tail: u64) -> bool {
+    fn is_empty(&self, tail: u64) -> std::result::Result<bool, Refused> {
         // SYNC(space-freed): Acquire, as in `has_room`.
-        self.view.header().consumer.head.load(Acquire) == tail
+        let head = self.view.header().consumer.head.load(Acquire);
+        if !head.is_multiple_of(8) || tail.wrapping_sub(head) > self.view.capacity() {
+            // `may_fit` sends its callers here to be told.
+            return Err(Refused::Failed(corrupt(256)));
+        }
+        Ok(head == tail)
     }
 
     /// Offset of a position.

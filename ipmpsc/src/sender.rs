@@ -52,6 +52,16 @@ pub struct Sender {
     learned: Learned,
 }
 
+/// What a wait for space found.
+enum Space {
+    /// A claim may succeed.
+    Perhaps,
+    /// A claim may succeed, and is the last: time is out.
+    LastLook,
+    /// None, and time is out.
+    None,
+}
+
 /// What is to be claimed.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -120,6 +130,11 @@ impl Sender {
 
     /// Sends a message if there is space now; `Ok(false)` if not, or if another sender is being
     /// slow to make its claim.
+    ///
+    /// A message does not wrap around the ring's end. One of more than half the ring may find an
+    /// empty ring without space for it, until the receiver has looked once more and so moved
+    /// to the ring's beginning; a thread that sends and receives by turns makes its ring at least
+    /// twice as large as its messages.
     ///
     /// # Errors
     ///
@@ -515,14 +530,21 @@ impl Sender {
     ) -> Result<Option<Claim>> {
         let Wanted { span, messages, when_empty } = wanted;
         let mut for_space = Patience::new(self.spin, &self.learned);
+        let mut last = false;
         loop {
-            let go_on = match refused {
+            match refused {
                 Refused::Failed(error) => return Err(error),
-                Refused::Held(_) => self.wait_for_claim_word(deadline),
-                Refused::Full => self.wait_for_space(me, wanted, deadline, &mut for_space)?,
-            };
-            if !go_on {
-                return Ok(None);
+                Refused::Held(_) if !self.wait_for_claim_word(deadline) => return Ok(None),
+                Refused::Held(_) => {}
+                // There was space at the deadline's last look, and somebody else got it.
+                Refused::Full if last => return Ok(None),
+                Refused::Full => {
+                    match self.wait_for_space(me, wanted, deadline, &mut for_space)? {
+                        Space::Perhaps => {}
+                        Space::LastLook => last = true,
+                        Space::None => return Ok(None),
+                    }
+                }
             }
             match self.region.ring.claim(me, span, messages, when_empty) {
                 Ok(claim) => return Ok(Some(claim)),
@@ -570,14 +592,14 @@ impl Sender {
         }
     }
 
-    /// Waits until there may be space. False: out of time.
+    /// Waits until there may be space, or time is out.
     fn wait_for_space(
         &self,
         me: Owner,
         wanted: Wanted,
         deadline: Deadline,
         patience: &mut Patience<'_>,
-    ) -> Result<bool> {
+    ) -> Result<Space> {
         let region = &*self.region;
         // The claim that was refused may have padded the ring's end. Only the receiver can pass
         // the pad, and it may have gone to sleep before there was one.
@@ -589,31 +611,32 @@ impl Sender {
                 // A sender that went on with each message that leaves would fight the receiver
                 // for its line, message by message. A burst's worth is worth a short wait.
                 if region.ring.is_roomy() && may_fit() {
-                    return Ok(true);
+                    return Ok(Space::Perhaps);
                 }
                 continue;
             }
             if may_fit() {
-                return Ok(true);
-            }
-            if Writing::is_into(region) {
-                return Err(Error::WouldDeadlock);
+                let expired = next == Next::Expired;
+                return Ok(if expired { Space::LastLook } else { Space::Perhaps });
             }
             if region.roster.receiver_gone(region.view()) {
                 return Err(Error::ReceiverGone);
             }
             let Next::Sleep(nap) = next else {
-                return Ok(false);
+                return Ok(Space::None);
             };
+            if Writing::is_into(region) {
+                return Err(Error::WouldDeadlock);
+            }
             let armed = region.ring.arm_sender();
             if may_fit() || region.ring.is_closed() {
-                return Ok(true);
+                return Ok(Space::Perhaps);
             }
             region.roster.count_blocked(region.view(), me, 1);
             region.sleep_as_sender(armed, nap);
             region.roster.count_blocked(region.view(), me, -1);
             region.ring.rearm_sender();
-            return Ok(true);
+            return Ok(Space::Perhaps);
         }
     }
 
