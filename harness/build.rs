@@ -4,10 +4,8 @@
 use std::{env, fs, path::Path, process::Command};
 
 /// Packages whose locked version a result carries, with the variable that holds it.
-const RIVALS: [(&str, &str); 2] = [
-    ("ipc-channel", "HARNESS_IPC_CHANNEL"),
-    ("hdrhistogram", "HARNESS_HDRHISTOGRAM"),
-];
+const RIVALS: [(&str, &str); 2] =
+    [("ipc-channel", "HARNESS_IPC_CHANNEL"), ("hdrhistogram", "HARNESS_HDRHISTOGRAM")];
 
 fn main() {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
@@ -17,15 +15,10 @@ fn main() {
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         .unwrap_or_else(|_| "unknown".into());
     println!("cargo:rustc-env=HARNESS_RUSTC={version}");
-    for (from, to) in [
-        ("PROFILE", "HARNESS_PROFILE"),
-        ("OPT_LEVEL", "HARNESS_OPT"),
-        ("TARGET", "HARNESS_TARGET"),
-    ] {
-        println!(
-            "cargo:rustc-env={to}={}",
-            env::var(from).unwrap_or_default()
-        );
+    for (from, to) in
+        [("PROFILE", "HARNESS_PROFILE"), ("OPT_LEVEL", "HARNESS_OPT"), ("TARGET", "HARNESS_TARGET")]
+    {
+        println!("cargo:rustc-env={to}={}", env::var(from).unwrap_or_default());
     }
 
     let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
@@ -34,10 +27,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let text = fs::read_to_string(lock).unwrap_or_default();
     for (package, variable) in RIVALS {
-        println!(
-            "cargo:rustc-env={variable}={}",
-            locked_version(&text, package)
-        );
+        println!("cargo:rustc-env={variable}={}", locked_version(&text, package));
     }
 }
 
@@ -48,8 +38,5 @@ fn locked_version(lock: &str, package: &str) -> String {
         .skip_while(|line| *line != name)
         .nth(1)
         .and_then(|line| line.strip_prefix("version = "))
-        .map_or_else(
-            || "unknown".into(),
-            |version| version.trim_matches('"').to_owned(),
-        )
+        .map_or_else(|| "unknown".into(), |version| version.trim_matches('"').to_owned())
 }

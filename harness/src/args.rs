@@ -75,12 +75,7 @@ struct Flags {
     #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
     ring: Option<u64>,
     /// Only these; `harness transports` lists them
-    #[arg(
-        long = "transport",
-        value_name = "LIST",
-        value_delimiter = ',',
-        global = true
-    )]
+    #[arg(long = "transport", value_name = "LIST", value_delimiter = ',', global = true)]
     transports: Vec<String>,
     /// Rows on stdout, one JSON object a line
     #[arg(long, global = true)]
@@ -162,10 +157,8 @@ pub(crate) fn parse(
         Some(Word::Janitor { folder }) => Order::Janitor { folder },
     };
     let options = line.flags.check().map_err(Stop::Mistake)?;
-    let measures = matches!(
-        order,
-        Order::All | Order::Verify | Order::Compare | Order::Torture { .. }
-    );
+    let measures =
+        matches!(order, Order::All | Order::Verify | Order::Compare | Order::Torture { .. });
     if measures {
         writable(&options.out).map_err(Stop::Mistake)?;
     }
@@ -175,16 +168,7 @@ pub(crate) fn parse(
 impl Flags {
     fn check(self) -> Result<Options, String> {
         let Flags {
-            producers,
-            duration,
-            sizes,
-            ring,
-            transports,
-            json,
-            out,
-            quiet,
-            verbose,
-            ..
+            producers, duration, sizes, ring, transports, json, out, quiet, verbose, ..
         } = self;
         if producers == 0 {
             return Err("--producers 0 sends nothing; use --producers 1 or more".into());
@@ -196,11 +180,7 @@ impl Flags {
             ));
         }
         let ring_bytes = ring.unwrap_or(scenario::RING_BYTES);
-        let sizes = if sizes.is_empty() {
-            scenario::SIZES.to_vec()
-        } else {
-            sizes
-        };
+        let sizes = if sizes.is_empty() { scenario::SIZES.to_vec() } else { sizes };
         check_sizes(&sizes, ring_bytes)?;
         let named = |name: String| match find(&name) {
             Some(transport) => Ok(transport.name()),
@@ -209,10 +189,7 @@ impl Flags {
                 ALL.map(|transport| transport.name()).join(",")
             )),
         };
-        let transports = transports
-            .into_iter()
-            .map(named)
-            .collect::<Result<_, _>>()?;
+        let transports = transports.into_iter().map(named).collect::<Result<_, _>>()?;
         let seed = self.seed.unwrap_or_else(random_seed);
         let out = out.unwrap_or_else(default_out);
         Ok(Options {
@@ -232,9 +209,7 @@ impl Flags {
 
 fn check_sizes(sizes: &[u64], ring_bytes: u64) -> Result<(), String> {
     if ring_bytes > 1 << 30 {
-        return Err(format!(
-            "--ring {ring_bytes} is above 1 GiB; use --ring 1024m or less"
-        ));
+        return Err(format!("--ring {ring_bytes} is above 1 GiB; use --ring 1024m or less"));
     }
     for &size in sizes {
         if size < STAMP_LEN as u64 {
@@ -268,10 +243,7 @@ fn writable(out: &Path) -> Result<(), String> {
 /// `results/latest` of the workspace when cargo runs this program, of the current folder otherwise.
 fn default_out() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let root = package
-        .as_deref()
-        .and_then(Path::parent)
-        .unwrap_or(Path::new("."));
+    let root = package.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     root.join("results").join("latest")
 }
 
@@ -297,9 +269,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         None => (lower.as_str(), 0),
     };
     let number: u64 = digits.parse().map_err(|_| hint.to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| hint.to_owned())
+    number.checked_mul(1 << shift).ok_or_else(|| hint.to_owned())
 }
 
 #[cfg(test)]
@@ -310,11 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a test needs a temporary folder");
         let out = format!("--out={}", folder.path().display());
         let words = words.split_whitespace().chain([out.as_str()]);
-        parse(
-            std::iter::once("harness")
-                .chain(words)
-                .map(std::ffi::OsString::from),
-        )
+        parse(std::iter::once("harness").chain(words).map(std::ffi::OsString::from))
     }
 
     fn mistake(words: &str) -> String {
@@ -373,16 +339,9 @@ mod tests {
 
     #[test]
     fn help_fits_a_screen_and_shows_three_examples() {
-        let Err(Stop::Answer(help)) = parse_words("--help") else {
-            panic!("help is an answer")
-        };
+        let Err(Stop::Answer(help)) = parse_words("--help") else { panic!("help is an answer") };
         assert!(help.lines().count() <= 40, "{} lines", help.lines().count());
-        assert_eq!(
-            help.lines()
-                .filter(|line| line.starts_with("  harness "))
-                .count(),
-            3
-        );
+        assert_eq!(help.lines().filter(|line| line.starts_with("  harness ")).count(), 3);
         assert!(!help.contains("__worker"));
     }
 }

@@ -41,22 +41,11 @@ impl Verifier {
     pub(crate) fn new(seed: u64, walks: impl IntoIterator<Item = SizeWalk>) -> Verifier {
         let sent = |mut walk: SizeWalk| {
             let next_len = walk.step();
-            Sent {
-                walk,
-                next_len,
-                sequence: 0,
-                hash: 0,
-                ended: false,
-            }
+            Sent { walk, next_len, sequence: 0, hash: 0, ended: false }
         };
         let producers: Vec<_> = walks.into_iter().map(sent).collect();
         let running = producers.len();
-        Verifier {
-            seed,
-            producers,
-            unmatched_empty: 0,
-            running,
-        }
+        Verifier { seed, producers, unmatched_empty: 0, running }
     }
 
     /// Compares all of the next message. Returns whether every producer has sent its last.
@@ -67,9 +56,7 @@ impl Verifier {
         };
         let producer = u32::from(first);
         let Some(sent) = self.producers.get_mut(usize::from(first)) else {
-            return Err(format!(
-                "a message of producer {first}, which does not exist"
-            ));
+            return Err(format!("a message of producer {first}, which does not exist"));
         };
         if sent.ended {
             return Err(format!("producer {producer}: a message after its last"));
@@ -77,16 +64,8 @@ impl Verifier {
         let end_len = sent.walk.end_len();
         loop {
             let sequence = sent.sequence;
-            let key = Key {
-                seed: self.seed,
-                producer,
-                incarnation: 0,
-                sequence,
-            };
-            let end = Key {
-                sequence: sequence | END,
-                ..key
-            };
+            let key = Key { seed: self.seed, producer, incarnation: 0, sequence };
+            let end = Key { sequence: sequence | END, ..key };
             if message.len() == sent.next_len && key.matches(message) {
                 sent.advance();
                 break;
@@ -112,10 +91,7 @@ impl Verifier {
 
     /// Messages received by producer, last ones not counted, and their rolling hashes.
     pub(crate) fn received(&self) -> (Vec<u64>, Vec<u64>) {
-        self.producers
-            .iter()
-            .map(|sent| (sent.sequence, sent.hash))
-            .unzip()
+        self.producers.iter().map(|sent| (sent.sequence, sent.hash)).unzip()
     }
 }
 
@@ -184,54 +160,30 @@ impl Survivors {
     pub(crate) fn new(seed: u64, producers: u32, largest: usize) -> Survivors {
         let producers = vec![Life::default(); producers as usize];
         let running = producers.len();
-        Survivors {
-            seed,
-            largest,
-            producers,
-            ended: Vec::new(),
-            running,
-        }
+        Survivors { seed, largest, producers, ended: Vec::new(), running }
     }
 
     /// Compares all of the next message. Returns whether every producer has sent its last.
     pub(crate) fn check(&mut self, message: &[u8]) -> Result<bool, String> {
         let Some((producer, incarnation, claim)) = claimed(message) else {
-            return Err(format!(
-                "a message of {} bytes has no header",
-                message.len()
-            ));
+            return Err(format!("a message of {} bytes has no header", message.len()));
         };
         let Some(life) = self.producers.get_mut(producer as usize) else {
-            return Err(format!(
-                "a message of producer {producer}, which does not exist"
-            ));
+            return Err(format!("a message of producer {producer}, which does not exist"));
         };
         if incarnation > life.incarnation && !life.ended {
             self.ended.push((producer, life.incarnation, life.sequence));
-            *life = Life {
-                incarnation,
-                ..Life::default()
-            };
+            *life = Life { incarnation, ..Life::default() };
         }
         let name = format_args!("producer {producer}.{incarnation}");
         if incarnation < life.incarnation || life.ended {
-            return Err(format!(
-                "{name}: message {claim} after its successor's, or its last"
-            ));
+            return Err(format!("{name}: message {claim} after its successor's, or its last"));
         }
         let (sequence, is_end) = (claim & !END, claim & END != 0);
         if sequence != life.sequence {
-            return Err(format!(
-                "{name}: expected message {}, got {sequence}",
-                life.sequence
-            ));
+            return Err(format!("{name}: expected message {}, got {sequence}", life.sequence));
         }
-        let key = Key {
-            seed: self.seed,
-            producer,
-            incarnation,
-            sequence: claim,
-        };
+        let key = Key { seed: self.seed, producer, incarnation, sequence: claim };
         if message.len() != torture_len(key, self.largest) || !key.matches(message) {
             return Err(format!("{name}: message {sequence} is torn"));
         }
@@ -252,10 +204,7 @@ impl Survivors {
 
     /// Of the last incarnation of each producer: messages received, last one not counted, and hash.
     pub(crate) fn received(&self) -> (Vec<u64>, Vec<u64>) {
-        self.producers
-            .iter()
-            .map(|life| (life.sequence, life.hash))
-            .unzip()
+        self.producers.iter().map(|life| (life.sequence, life.hash)).unzip()
     }
 }
 
@@ -264,10 +213,7 @@ mod tests {
     use super::*;
     use crate::protocol::{Limits, Mix};
 
-    const LIMITS: Limits = Limits {
-        max_len: 100,
-        capacity: 256,
-    };
+    const LIMITS: Limits = Limits { max_len: 100, capacity: 256 };
 
     fn walk(producer: u32) -> SizeWalk {
         SizeWalk::new((1, producer), Mix::Boundaries, LIMITS, 0, 8)
@@ -275,22 +221,14 @@ mod tests {
 
     fn message(producer: u32, incarnation: u32, sequence: u64, len: usize) -> Vec<u8> {
         let mut message = vec![0; len];
-        Key {
-            seed: 1,
-            producer,
-            incarnation,
-            sequence,
-        }
-        .fill(&mut message);
+        Key { seed: 1, producer, incarnation, sequence }.fill(&mut message);
         message
     }
 
     /// The first messages of a producer and its last.
     fn stream(producer: u32, count: u64) -> Vec<Vec<u8>> {
         let mut walk = walk(producer);
-        let mut all: Vec<_> = (0..count)
-            .map(|s| message(producer, 0, s, walk.step()))
-            .collect();
+        let mut all: Vec<_> = (0..count).map(|s| message(producer, 0, s, walk.step())).collect();
         all.push(message(producer, 0, count | END, walk.end_len()));
         all
     }
@@ -303,19 +241,13 @@ mod tests {
             let a = stream(0, count);
             let empty = b.iter().position(Vec::is_empty).expect("some are empty");
             let (before, after) = b.split_at(empty + 1);
-            assert_eq!(
-                verify(before.iter().chain(&a).chain(after)),
-                Ok(true),
-                "{count}"
-            );
+            assert_eq!(verify(before.iter().chain(&a).chain(after)), Ok(true), "{count}");
         }
     }
 
     fn verify<'a>(messages: impl IntoIterator<Item = &'a Vec<u8>>) -> Result<bool, String> {
         let mut verifier = Verifier::new(1, [walk(0), walk(1)]);
-        messages
-            .into_iter()
-            .try_fold(false, |_, message| verifier.check(message))
+        messages.into_iter().try_fold(false, |_, message| verifier.check(message))
     }
 
     #[test]
@@ -329,11 +261,7 @@ mod tests {
     #[test]
     fn every_single_loss_duplicate_and_swap_is_caught() {
         let (a, b) = (stream(0, 60), stream(1, 60));
-        let all: Vec<_> = a
-            .iter()
-            .zip(&b)
-            .flat_map(|(a, b)| [a.clone(), b.clone()])
-            .collect();
+        let all: Vec<_> = a.iter().zip(&b).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
         for at in 0..all.len() {
             let mut lost = all.clone();
             lost.remove(at);
@@ -359,10 +287,7 @@ mod tests {
     fn a_phantom_and_a_torn_message_are_caught() {
         let a = stream(0, 50);
         assert!(verify(&[message(2, 0, 0, 9)]).is_err(), "a third producer");
-        let long = a
-            .iter()
-            .position(|message| message.len() > 8)
-            .expect("some are long");
+        let long = a.iter().position(|message| message.len() > 8).expect("some are long");
         for at in 0..a[long].len() {
             let mut torn = a[..=long].to_vec();
             torn[long][at] ^= 0x10;
@@ -375,17 +300,9 @@ mod tests {
 
     #[test]
     fn the_books_balance_or_not() {
-        let line = Line {
-            incarnation: 0,
-            intended: 5,
-            acknowledged: 4,
-            hash: 9,
-        };
+        let line = Line { incarnation: 0, intended: 5, acknowledged: 4, hash: 9 };
         assert!(balance(0, line, 4, 9).is_ok());
-        assert!(
-            balance(0, line, 5, 1).is_ok(),
-            "the one in flight may arrive"
-        );
+        assert!(balance(0, line, 5, 1).is_ok(), "the one in flight may arrive");
         assert!(balance(0, line, 3, 9).is_err(), "a loss");
         assert!(balance(0, line, 6, 9).is_err(), "a phantom");
         assert!(balance(0, line, 4, 8).is_err(), "other messages");
@@ -393,17 +310,10 @@ mod tests {
 
     fn torture(messages: &[(u32, u64)]) -> Result<bool, String> {
         let mut survivors = Survivors::new(1, 1, 200);
-        messages
-            .iter()
-            .try_fold(false, |_, &(incarnation, sequence)| {
-                let key = Key {
-                    seed: 1,
-                    producer: 0,
-                    incarnation,
-                    sequence,
-                };
-                survivors.check(&message(0, incarnation, sequence, torture_len(key, 200)))
-            })
+        messages.iter().try_fold(false, |_, &(incarnation, sequence)| {
+            let key = Key { seed: 1, producer: 0, incarnation, sequence };
+            survivors.check(&message(0, incarnation, sequence, torture_len(key, 200)))
+        })
     }
 
     #[test]
@@ -411,28 +321,14 @@ mod tests {
         assert_eq!(torture(&[(0, 0), (0, 1), (2, 0), (2, 1 | END)]), Ok(true));
         assert!(torture(&[(0, 0), (0, 2)]).is_err(), "a loss");
         assert!(torture(&[(0, 0), (0, 0)]).is_err(), "a duplicate");
-        assert!(
-            torture(&[(0, 0), (1, 1)]).is_err(),
-            "a successor's first is lost"
-        );
-        assert!(
-            torture(&[(1, 0), (0, 0)]).is_err(),
-            "a message after its successor's"
-        );
-        assert!(
-            torture(&[(0, END), (1, 0)]).is_err(),
-            "a message after the last"
-        );
+        assert!(torture(&[(0, 0), (1, 1)]).is_err(), "a successor's first is lost");
+        assert!(torture(&[(1, 0), (0, 0)]).is_err(), "a message after its successor's");
+        assert!(torture(&[(0, END), (1, 0)]).is_err(), "a message after the last");
     }
 
     #[test]
     fn a_torn_message_of_a_killed_producer_is_caught() {
-        let key = Key {
-            seed: 1,
-            producer: 0,
-            incarnation: 0,
-            sequence: 0,
-        };
+        let key = Key { seed: 1, producer: 0, incarnation: 0, sequence: 0 };
         let whole = message(0, 0, 0, torture_len(key, 200));
         assert!(Survivors::new(1, 1, 200).check(&whole).is_ok());
         for at in 0..whole.len() {
@@ -444,17 +340,8 @@ mod tests {
 
     #[test]
     fn torture_sends_small_and_large_messages() {
-        let len = |sequence| {
-            torture_len(
-                Key {
-                    seed: 1,
-                    producer: 0,
-                    incarnation: 0,
-                    sequence,
-                },
-                900,
-            )
-        };
+        let len =
+            |sequence| torture_len(Key { seed: 1, producer: 0, incarnation: 0, sequence }, 900);
         let lengths: Vec<_> = (0..2_000).map(len).collect();
         assert!(lengths.iter().all(|len| (24..=900).contains(len)));
         assert!(lengths.iter().any(|&len| len < 32) && lengths.iter().any(|&len| len > 700));

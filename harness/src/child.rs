@@ -95,13 +95,7 @@ impl Worker {
                 }
             }
         });
-        Ok(Worker {
-            name: name.to_owned(),
-            child,
-            stdin,
-            replies,
-            words,
-        })
+        Ok(Worker { name: name.to_owned(), child, stdin, replies, words })
     }
 
     /// Sends a command. A worker that cannot take it will be missed when it does not answer.
@@ -154,11 +148,7 @@ impl Worker {
         let words = std::fs::read_to_string(&self.words).unwrap_or_default();
         let start = words.len().saturating_sub(WORDS);
         let words = words.get(start..).unwrap_or_default().trim();
-        let words = if words.is_empty() {
-            String::new()
-        } else {
-            format!("; stderr: {words}")
-        };
+        let words = if words.is_empty() { String::new() } else { format!("; stderr: {words}") };
         Trouble::Failed(format!("{}: {what}{words}", self.name))
     }
 
@@ -250,21 +240,13 @@ impl Crew {
         let folder = &plan.setup.folder;
         let is_alone = plan.transport == null::NAME;
         let mut consumer = Worker::spawn(folder, "consumer")?;
-        let role = if is_alone {
-            Role::Alone
-        } else {
-            Role::Consumer
-        };
+        let role = if is_alone { Role::Alone } else { Role::Consumer };
         consumer.say(&Command::Prepare(Box::new(plan.job(role, 0, 0))));
         let count = if is_alone { 0 } else { plan.setup.producers };
         let mut producers = Vec::new();
         for producer in 0..count {
             let mut worker = Worker::spawn(folder, &format!("producer {producer}"))?;
-            worker.say(&Command::Prepare(Box::new(plan.job(
-                Role::Producer,
-                producer,
-                0,
-            ))));
+            worker.say(&Command::Prepare(Box::new(plan.job(Role::Producer, producer, 0))));
             producers.push(worker);
         }
         let (endpoints, limits) = bound(&mut consumer, deadline)?;
@@ -274,22 +256,14 @@ impl Crew {
             let endpoints = endpoints.get(producer).cloned().into_iter().collect();
             worker.say(&Command::Connect { endpoints, limits });
         }
-        consumer.say(&Command::Connect {
-            endpoints: back,
-            limits,
-        });
+        consumer.say(&Command::Connect { endpoints: back, limits });
         for worker in producers.iter_mut().chain([&mut consumer]) {
             match worker.hear(deadline)? {
                 Reply::Ready => {}
                 other => return Err(worker.trouble(&format!("said {other:?}, not ready"))),
             }
         }
-        Ok(Crew {
-            consumer,
-            producers,
-            endpoints,
-            limits,
-        })
+        Ok(Crew { consumer, producers, endpoints, limits })
     }
 
     /// Starts the task in all workers at the same moment.

@@ -48,16 +48,12 @@ impl Ledger {
     /// Creates the file for so many producers.
     pub(crate) fn create(path: &Path, producers: u32) -> io::Result<Ledger> {
         let lines = usize::try_from(producers).map_err(io::Error::other)? + 1;
-        Ok(Ledger {
-            words: SharedWords::create(path, lines * LINE)?,
-        })
+        Ok(Ledger { words: SharedWords::create(path, lines * LINE)? })
     }
 
     /// Maps a file made by `create`.
     pub(crate) fn open(path: &Path) -> io::Result<Ledger> {
-        Ok(Ledger {
-            words: SharedWords::open(path)?,
-        })
+        Ok(Ledger { words: SharedWords::open(path)? })
     }
 
     fn word(&self, producer: u32, word: usize) -> &AtomicU64 {
@@ -70,8 +66,7 @@ impl Ledger {
         for word in [INTENDED, ACKNOWLEDGED, HASH] {
             self.word(producer, word).store(0, Relaxed);
         }
-        self.word(producer, INCARNATION)
-            .store(u64::from(incarnation), Relaxed);
+        self.word(producer, INCARNATION).store(u64::from(incarnation), Relaxed);
     }
 
     /// Before the send of message `sequence`.
@@ -82,8 +77,7 @@ impl Ledger {
     /// After the send of message `sequence` returned success.
     pub(crate) fn acknowledge(&self, producer: u32, sequence: u64, hash: u64) {
         self.word(producer, HASH).store(hash, Relaxed);
-        self.word(producer, ACKNOWLEDGED)
-            .store(sequence + 1, Relaxed);
+        self.word(producer, ACKNOWLEDGED).store(sequence + 1, Relaxed);
     }
 
     /// A producer's line.
@@ -137,12 +131,7 @@ mod tests {
         producer.intend(1, 0);
         producer.acknowledge(1, 0, 42);
         producer.intend(1, 1);
-        let line = Line {
-            incarnation: 7,
-            intended: 2,
-            acknowledged: 1,
-            hash: 42,
-        };
+        let line = Line { incarnation: 7, intended: 2, acknowledged: 1, hash: 42 };
         assert_eq!(orchestrator.line(1), line);
         assert_eq!(orchestrator.line(0), Line::default());
         orchestrator.stop();

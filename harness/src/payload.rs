@@ -79,11 +79,7 @@ impl Key {
 pub(crate) fn claimed(message: &[u8]) -> Option<(u32, u32, u64)> {
     let producer = message.get(..4)?.try_into().ok().map(u32::from_le_bytes)?;
     let incarnation = message.get(4..8)?.try_into().ok().map(u32::from_le_bytes)?;
-    let sequence = message
-        .get(8..16)?
-        .try_into()
-        .ok()
-        .map(u64::from_le_bytes)?;
+    let sequence = message.get(8..16)?.try_into().ok().map(u64::from_le_bytes)?;
     (message.len() >= HEADER_LEN).then_some((producer, incarnation, sequence))
 }
 
@@ -156,27 +152,17 @@ impl Expected {
     /// Expects messages of `size` bytes from `producers` producers.
     pub(crate) fn new(seed: u64, producers: u32, size: usize) -> Expected {
         let bodies = |producer| std::array::from_fn(|body| body_seed(seed, producer, body as u64));
-        Expected {
-            size,
-            producers: (0..producers).map(|p| (0, bodies(p))).collect(),
-        }
+        Expected { size, producers: (0..producers).map(|p| (0, bodies(p))).collect() }
     }
 
     /// Compares every byte of the next message. Returns whether it was its producer's last.
     pub(crate) fn check(&mut self, message: &[u8]) -> Result<bool, String> {
         let (Some(producer), Some(claim)) = (word(message, 0), word(message, 8)) else {
-            return Err(format!(
-                "a message of {} bytes has no header",
-                message.len()
-            ));
+            return Err(format!("a message of {} bytes has no header", message.len()));
         };
-        let known = usize::try_from(producer)
-            .ok()
-            .and_then(|p| self.producers.get_mut(p));
+        let known = usize::try_from(producer).ok().and_then(|p| self.producers.get_mut(p));
         let Some((next, bodies)) = known else {
-            return Err(format!(
-                "a message of producer {producer}, which does not exist"
-            ));
+            return Err(format!("a message of producer {producer}, which does not exist"));
         };
         let sequence = claim & !END;
         let first = bodies[usize::try_from(sequence % BODIES).expect("less than BODIES")];
@@ -198,34 +184,19 @@ impl Expected {
 }
 
 fn word(message: &[u8], at: usize) -> Option<u64> {
-    message
-        .get(at..at + 8)?
-        .try_into()
-        .ok()
-        .map(u64::from_le_bytes)
+    message.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// `Bodies` marks the end in the sequence; the body is that of the sequence without the mark.
 fn body_seed(seed: u64, producer: u32, body: u64) -> u64 {
-    Key {
-        seed,
-        producer,
-        incarnation: u32::MAX,
-        sequence: body,
-    }
-    .hash()
+    Key { seed, producer, incarnation: u32::MAX, sequence: body }.hash()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KEY: Key = Key {
-        seed: 1,
-        producer: 2,
-        incarnation: 3,
-        sequence: 4,
-    };
+    const KEY: Key = Key { seed: 1, producer: 2, incarnation: 3, sequence: 4 };
 
     #[test]
     fn a_message_matches_its_own_key_at_every_length() {
@@ -257,10 +228,7 @@ mod tests {
         for other in [
             Key { seed: 0, ..KEY },
             Key { producer: 0, ..KEY },
-            Key {
-                incarnation: 0,
-                ..KEY
-            },
+            Key { incarnation: 0, ..KEY },
             Key { sequence: 0, ..KEY },
         ] {
             assert!(!other.matches(&message), "{other:?}");

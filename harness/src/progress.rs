@@ -15,11 +15,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Quiet says nothing but results; verbose says each step.
     pub(crate) fn new(quiet: bool, verbose: bool) -> Progress {
-        Progress {
-            quiet,
-            verbose,
-            bar: ProgressBar::hidden(),
-        }
+        Progress { quiet, verbose, bar: ProgressBar::hidden() }
     }
 
     /// Begins a phase of so many steps.

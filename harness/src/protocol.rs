@@ -43,10 +43,7 @@ pub(crate) struct Limits {
 #[serde(tag = "is", rename_all = "snake_case")]
 pub(crate) enum Reply {
     /// Its channel exists.
-    Bound {
-        endpoints: Vec<String>,
-        limits: Limits,
-    },
+    Bound { endpoints: Vec<String>, limits: Limits },
     /// It is connected and waits for `go`.
     Ready,
     /// It has finished.
@@ -85,18 +82,9 @@ pub(crate) enum Role {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     /// Messages of one size as fast as they go.
-    Throughput {
-        size: usize,
-        warmup_ns: u64,
-        measure_ns: u64,
-    },
+    Throughput { size: usize, warmup_ns: u64, measure_ns: u64 },
     /// One message each way in turn; pinned, each side has a processor of its own.
-    PingPong {
-        size: usize,
-        warmup_ns: u64,
-        measure_ns: u64,
-        pinned: bool,
-    },
+    PingPong { size: usize, warmup_ns: u64, measure_ns: u64, pinned: bool },
     /// Messages of awkward sizes, all of them checked.
     Verify { mix: Mix, for_ns: u64 },
     /// Messages of all sizes until the ledger says stop, while producers are killed.
@@ -175,14 +163,8 @@ mod tests {
     fn lines_survive_the_way_there_and_back() {
         let go = serde_json::to_string(&Command::Go { at_ns: 5 }).expect("plain data");
         assert_eq!(go, r#"{"do":"go","at_ns":5}"#);
-        assert!(matches!(
-            serde_json::from_str(&go),
-            Ok(Command::Go { at_ns: 5 })
-        ));
-        let done = Reply::Done(Box::new(Report {
-            messages: 3,
-            ..Report::default()
-        }));
+        assert!(matches!(serde_json::from_str(&go), Ok(Command::Go { at_ns: 5 })));
+        let done = Reply::Done(Box::new(Report { messages: 3, ..Report::default() }));
         let line = serde_json::to_string(&done).expect("plain data");
         let back: Reply = serde_json::from_str(&line).expect("just written");
         assert!(matches!(back, Reply::Done(report) if report.messages == 3));

@@ -54,9 +54,7 @@ pub(crate) struct ThroughputRow {
 impl ThroughputRow {
     /// From what the consumer and its producers report.
     pub(crate) fn new(cell: Cell, block: u32, consumer: Report, producers: &[Report]) -> Self {
-        let usage = producers
-            .iter()
-            .fold(consumer.usage, |sum, report| sum.plus(report.usage));
+        let usage = producers.iter().fold(consumer.usage, |sum, report| sum.plus(report.usage));
         ThroughputRow {
             cell,
             block,
@@ -198,13 +196,8 @@ fn first_line(path: &str) -> String {
 
 fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or_else(
-        || std::env::consts::ARCH.into(),
-        |(_, name)| name.trim().to_owned(),
-    )
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
 }
 
 /// The revision of the working tree that cargo runs this program from.
@@ -213,12 +206,7 @@ fn revision() -> String {
         return "unknown".into();
     };
     let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(&folder)
-            .args(arguments)
-            .output()
-            .ok()?;
+        let output = Command::new("git").arg("-C").arg(&folder).args(arguments).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         output.status.success().then_some(text)
     };
@@ -237,18 +225,9 @@ mod tests {
 
     #[test]
     fn rows_survive_the_file() {
-        let cell = Cell {
-            producers: 2,
-            size: 64,
-            transport: "pipe".into(),
-            twin: false,
-            pinned: false,
-        };
-        let row = Row::PingPong(PingPongRow {
-            cell,
-            block: 1,
-            round_trips: vec![(5, 2)],
-        });
+        let cell =
+            Cell { producers: 2, size: 64, transport: "pipe".into(), twin: false, pinned: false };
+        let row = Row::PingPong(PingPongRow { cell, block: 1, round_trips: vec![(5, 2)] });
         let folder = tempfile::tempdir().expect("a test needs a temporary folder");
         let path = folder.path().join("runs.jsonl");
         let line = serde_json::to_string(&row).expect("plain data");
@@ -262,10 +241,7 @@ mod tests {
     #[test]
     fn the_stamp_does_not_say_where_the_results_went() {
         let words = ["verify", "--out", "/home/me", "-q", "--out=/home/me"].map(String::from);
-        assert_eq!(
-            arguments(words.into_iter()),
-            ["verify", "--out", "DIR", "-q", "--out=DIR"]
-        );
+        assert_eq!(arguments(words.into_iter()), ["verify", "--out", "DIR", "-q", "--out=DIR"]);
     }
 
     #[test]

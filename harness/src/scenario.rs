@@ -31,70 +31,21 @@ const fn scenario(
     mix: Mix,
     share: u32,
 ) -> Scenario {
-    Scenario {
-        name,
-        form,
-        ring_bytes,
-        producers,
-        mix,
-        share,
-    }
+    Scenario { name, form, ring_bytes, producers, mix, share }
 }
 
 /// Verifications, from the smallest ring to the most messages.
 pub(crate) const VERIFY: [Scenario; 10] = [
     scenario("smallest ring", 2, 64, Producers::One, Mix::Boundaries, 4),
-    scenario(
-        "smallest ring, shared",
-        2,
-        64,
-        Producers::All,
-        Mix::Boundaries,
-        4,
-    ),
+    scenario("smallest ring, shared", 2, 64, Producers::All, Mix::Boundaries, 4),
     scenario("256 B ring", 1, 256, Producers::One, Mix::Boundaries, 6),
-    scenario(
-        "256 B ring, shared",
-        0,
-        256,
-        Producers::All,
-        Mix::Boundaries,
-        6,
-    ),
+    scenario("256 B ring, shared", 0, 256, Producers::All, Mix::Boundaries, 6),
     scenario("4 KiB ring", 0, 4 << 10, Producers::One, Mix::Boundaries, 8),
-    scenario(
-        "4 KiB ring, shared",
-        2,
-        4 << 10,
-        Producers::All,
-        Mix::Boundaries,
-        8,
-    ),
-    scenario(
-        "64 KiB ring, shared",
-        1,
-        64 << 10,
-        Producers::All,
-        Mix::Boundaries,
-        8,
-    ),
+    scenario("4 KiB ring, shared", 2, 4 << 10, Producers::All, Mix::Boundaries, 8),
+    scenario("64 KiB ring, shared", 1, 64 << 10, Producers::All, Mix::Boundaries, 8),
     scenario("1 MiB ring", 2, 1 << 20, Producers::One, Mix::Boundaries, 8),
-    scenario(
-        "1 MiB ring, shared",
-        0,
-        1 << 20,
-        Producers::All,
-        Mix::Boundaries,
-        8,
-    ),
-    scenario(
-        "short messages, shared",
-        2,
-        1 << 20,
-        Producers::All,
-        Mix::Short,
-        40,
-    ),
+    scenario("1 MiB ring, shared", 0, 1 << 20, Producers::All, Mix::Boundaries, 8),
+    scenario("short messages, shared", 2, 1 << 20, Producers::All, Mix::Short, 40),
 ];
 
 /// Message sizes that are compared.
@@ -134,14 +85,8 @@ mod tests {
                 assert!(find(rival).is_some(), "{rival}");
             }
         }
-        let forms = ALL
-            .iter()
-            .filter(|transport| is_ours(transport.name()))
-            .count();
+        let forms = ALL.iter().filter(|transport| is_ours(transport.name())).count();
         assert!(VERIFY.iter().all(|scenario| scenario.form < forms));
-        assert_eq!(
-            VERIFY.iter().map(|scenario| scenario.share).sum::<u32>(),
-            100
-        );
+        assert_eq!(VERIFY.iter().map(|scenario| scenario.share).sum::<u32>(), 100);
     }
 }

@@ -73,24 +73,13 @@ impl Session {
     pub(crate) fn start(options: Options) -> Result<Session> {
         ctrlc::set_handler(|| INTERRUPTED.store(true, Relaxed)).context("watch for Ctrl-C")?;
         let progress = Progress::new(options.quiet, options.verbose);
-        progress.say(&format!(
-            "seed {}, replay with --seed {}",
-            options.seed, options.seed
-        ));
+        progress.say(&format!("seed {}, replay with --seed {}", options.seed, options.seed));
         let env = serde_json::to_string_pretty(&Env::collect(options.seed))?;
         fs::write(options.out.join("env.json"), env + "\n").context("write env.json")?;
         let runs = File::create(options.out.join("runs.jsonl")).context("write runs.jsonl")?;
         let folder = Folder::create().context("a folder for this run's rings")?;
         let (channels, tally, started) = (0, Tally::default(), Instant::now());
-        Ok(Session {
-            options,
-            progress,
-            folder,
-            runs,
-            channels,
-            tally,
-            started,
-        })
+        Ok(Session { options, progress, folder, runs, channels, tally, started })
     }
 
     /// A plan for a channel of its own.
@@ -104,13 +93,7 @@ impl Session {
             producers: channel.producers,
         };
         let ledger = setup.path("ledger");
-        Plan {
-            transport: transport.into(),
-            task,
-            setup,
-            seed: channel.seed,
-            ledger,
-        }
+        Plan { transport: transport.into(), task, setup, seed: channel.seed, ledger }
     }
 
     /// Removes what the channel of this plan left.
@@ -162,10 +145,7 @@ impl Session {
         self.tally.failed += 1;
         self.tally.broken |= is_ours(&row.transport);
         self.tally.inconclusive |= !is_ours(&row.transport);
-        self.progress.insist(&format!(
-            "FAILED {} {}: {}",
-            row.command, row.name, row.what
-        ));
+        self.progress.insist(&format!("FAILED {} {}: {}", row.command, row.name, row.what));
         self.record(&Row::Failed(row))
     }
 
@@ -217,17 +197,10 @@ impl Session {
         for table in table::screen(&rows) {
             self.progress.insist(&table);
         }
+        self.progress.say(&format!("report: {}", out.join("report.md").display()));
+        let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
-            .say(&format!("report: {}", out.join("report.md").display()));
-        let Tally {
-            passed,
-            failed,
-            skipped,
-            ..
-        } = self.tally;
-        self.progress.insist(&format!(
-            "harness: {passed} passed, {failed} failed, {skipped} skipped"
-        ));
+            .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));
         Ok(self.tally.ending(interrupted))
     }
 }
@@ -237,9 +210,7 @@ impl Tally {
         match self {
             _ if interrupted => Ending::Interrupted,
             Tally { broken: true, .. } => Ending::Broken,
-            Tally {
-                inconclusive: true, ..
-            } => Ending::Inconclusive,
+            Tally { inconclusive: true, .. } => Ending::Inconclusive,
             Tally { .. } => Ending::Passed,
         }
     }
@@ -280,11 +251,7 @@ impl Folder {
             .stderr(Stdio::null())
             .spawn()
             .context("spawn the janitor")?;
-        Ok(Folder {
-            path,
-            janitor,
-            _lock: lock,
-        })
+        Ok(Folder { path, janitor, _lock: lock })
     }
 }
 
@@ -301,11 +268,7 @@ impl Drop for Folder {
 fn place() -> PathBuf {
     let shared = Path::new("/dev/shm");
     let usable = tempfile::tempfile_in(shared).is_ok();
-    if usable {
-        shared.to_path_buf()
-    } else {
-        std::env::temp_dir()
-    }
+    if usable { shared.to_path_buf() } else { std::env::temp_dir() }
 }
 
 /// Removes the folders of runs that have died together with their janitor.
@@ -338,27 +301,10 @@ mod tests {
     fn the_worst_that_happened_is_the_ending() {
         let tally = Tally::default();
         assert_eq!(tally.ending(false), Ending::Passed);
-        let inconclusive = Tally {
-            inconclusive: true,
-            ..tally
-        };
+        let inconclusive = Tally { inconclusive: true, ..tally };
         assert_eq!(inconclusive.ending(false), Ending::Inconclusive);
-        assert_eq!(
-            Tally {
-                broken: true,
-                ..inconclusive
-            }
-            .ending(false),
-            Ending::Broken
-        );
-        assert_eq!(
-            Tally {
-                broken: true,
-                ..tally
-            }
-            .ending(true),
-            Ending::Interrupted
-        );
+        assert_eq!(Tally { broken: true, ..inconclusive }.ending(false), Ending::Broken);
+        assert_eq!(Tally { broken: true, ..tally }.ending(true), Ending::Interrupted);
     }
 
     #[test]

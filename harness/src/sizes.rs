@@ -48,11 +48,7 @@ impl SizeWalk {
             random: Pcg64Mcg::seed_from_u64(stream),
             mix: mix_of_sizes,
             min: min_len as u64,
-            max: if mix_of_sizes == Mix::Short {
-                short
-            } else {
-                limits.max_len
-            },
+            max: if mix_of_sizes == Mix::Short { short } else { limits.max_len },
             capacity: limits.capacity.max(limits.max_len),
             overhead,
             position: 0,
@@ -91,9 +87,7 @@ impl SizeWalk {
     /// A length whose record fills about so many bytes.
     fn stray(&mut self, record: u64) -> u64 {
         let stray = STRAY[self.pick(STRAY.len())];
-        record
-            .saturating_sub(self.overhead)
-            .saturating_add_signed(stray)
+        record.saturating_sub(self.overhead).saturating_add_signed(stray)
     }
 
     /// As many short as long ones, by order of magnitude.
@@ -112,10 +106,7 @@ impl SizeWalk {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        max_len: 248,
-        capacity: 256,
-    };
+    const LIMITS: Limits = Limits { max_len: 248, capacity: 256 };
 
     fn walk(seed: u64, producer: u32) -> Vec<usize> {
         let mut walk = SizeWalk::new((seed, producer), Mix::Boundaries, LIMITS, 0, 8);

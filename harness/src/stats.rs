@@ -72,11 +72,7 @@ pub(crate) fn paired_ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<f64> {
 /// twins.
 pub(crate) fn noise_floor(twin_ratios: &[f64]) -> Option<f64> {
     let factor = |&ratio: &f64| if ratio > 1.0 { ratio } else { 1.0 / ratio };
-    twin_ratios
-        .iter()
-        .map(factor)
-        .max_by(f64::total_cmp)
-        .map(|factor| factor - 1.0)
+    twin_ratios.iter().map(factor).max_by(f64::total_cmp).map(|factor| factor - 1.0)
 }
 
 /// Whether ratios of speeds are a difference: all of them beyond the noise, on one side.
@@ -125,15 +121,7 @@ mod tests {
     #[test]
     fn a_spread_by_hand() {
         let spread = spread(&[3.0, 1.0, 2.0]);
-        assert_eq!(
-            spread,
-            Some(Spread {
-                low: 1.0,
-                median: 2.0,
-                high: 3.0,
-                count: 3
-            })
-        );
+        assert_eq!(spread, Some(Spread { low: 1.0, median: 2.0, high: 3.0, count: 3 }));
     }
 
     #[test]
@@ -153,21 +141,13 @@ mod tests {
 
     #[test]
     fn a_difference_must_clear_the_noise_in_every_block() {
-        let ratio = |low, high| Spread {
-            low,
-            median: low,
-            high,
-            count: 3,
-        };
+        let ratio = |low, high| Spread { low, median: low, high, count: 3 };
         assert_eq!(verdict(ratio(1.3, 9.0), Some(0.25)), Verdict::Faster);
         assert_eq!(verdict(ratio(1.2, 9.0), Some(0.25)), Verdict::Unclear);
         assert_eq!(verdict(ratio(0.5, 0.79), Some(0.25)), Verdict::Slower);
         assert_eq!(verdict(ratio(0.5, 0.81), Some(0.25)), Verdict::Unclear);
         assert_eq!(verdict(ratio(9.0, 9.0), None), Verdict::Unclear);
-        let two = Spread {
-            count: 2,
-            ..ratio(9.0, 9.0)
-        };
+        let two = Spread { count: 2, ..ratio(9.0, 9.0) };
         assert_eq!(verdict(two, Some(0.25)), Verdict::Unclear);
     }
 

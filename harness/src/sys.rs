@@ -95,11 +95,7 @@ pub(crate) struct SharedWords {
 impl SharedWords {
     /// Creates the file, all words zero.
     pub(crate) fn create(path: &Path, len: usize) -> io::Result<SharedWords> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         file.set_len(8 * len as u64)?;
         SharedWords::open(path)
     }
@@ -114,11 +110,7 @@ impl SharedWords {
 
     /// One word.
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(
-            index < self.len,
-            "word {index} of {} shared words",
-            self.len
-        );
+        assert!(index < self.len, "word {index} of {} shared words", self.len);
         // SAFETY: the line above keeps the offset inside the mapping (invariant 1).
         let word = unsafe { self.map.as_mut_ptr().cast::<u64>().add(index) };
         // SAFETY: aligned and mapped (invariant 1) for as long as `self` lives; every process
@@ -190,9 +182,7 @@ pub(crate) fn libc_version() -> String {
 #[cfg(test)]
 pub(crate) fn is_running(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status
-        .lines()
-        .any(|line| line.starts_with("State:") && !line.contains('Z'))
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 /// A moment after which a step has taken too long.

@@ -41,13 +41,7 @@ pub(crate) fn report(rows: &[Row], env: &Env, interrupted: bool) -> String {
     }
     let failures: Vec<_> = rows
         .iter()
-        .filter_map(|row| {
-            if let Row::Failed(row) = row {
-                Some(row)
-            } else {
-                None
-            }
-        })
+        .filter_map(|row| if let Row::Failed(row) = row { Some(row) } else { None })
         .collect();
     if !failures.is_empty() {
         text += "## Failures\n\n";
@@ -102,13 +96,7 @@ impl Sheet {
             head,
             body: Vec::new(),
             notes: Vec::new(),
-            detail: &[
-                "spread",
-                "switches/1k msg",
-                "fairness",
-                "round trips",
-                "p99.9",
-            ],
+            detail: &["spread", "switches/1k msg", "fairness", "round trips", "p99.9"],
         }
     }
 
@@ -119,9 +107,7 @@ impl Sheet {
             cells.map(|(_, cell)| cell.clone()).collect()
         };
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_header(shown(&self.head));
+        table.load_style(presets::NOTHING).set_header(shown(&self.head));
         table.add_rows(self.body.iter().map(|cells| shown(cells)));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -163,14 +149,7 @@ fn verify_sheet(rows: &[Row]) -> Option<Sheet> {
     let mut total = 0;
     for row in rows {
         let Row::Verify(row) = row else { continue };
-        let VerifyRow {
-            name,
-            transport,
-            producers,
-            messages,
-            coverage,
-            ..
-        } = row;
+        let VerifyRow { name, transport, producers, messages, coverage, .. } = row;
         total += messages;
         sheet.body.push(vec![
             name.clone(),
@@ -208,13 +187,7 @@ fn torture_sheet(rows: &[Row]) -> Option<Sheet> {
     let optional = |count: Option<u64>| count.map_or_else(|| "-".into(), grouped);
     for row in rows {
         let Row::Torture(row) = row else { continue };
-        let TortureRow {
-            kills,
-            kills_in_flight,
-            in_flight_arrived,
-            messages,
-            ..
-        } = row;
+        let TortureRow { kills, kills_in_flight, in_flight_arrived, messages, .. } = row;
         sheet.body.push(vec![
             bytes(row.ring_bytes),
             row.transport.clone(),
@@ -245,10 +218,7 @@ fn throughput_sheets(rows: &[Row]) -> Vec<Sheet> {
         let rows = by_cell.get(cell).map_or(&[][..], |rows| rows);
         rows.iter().map(|row| (row.block, row.rate())).collect()
     };
-    let places: BTreeSet<_> = by_cell
-        .keys()
-        .map(|cell| (cell.producers, cell.size))
-        .collect();
+    let places: BTreeSet<_> = by_cell.keys().map(|cell| (cell.producers, cell.size)).collect();
     places
         .into_iter()
         .map(|(producers, size)| {
@@ -296,9 +266,7 @@ fn twin_ratios(
 ) -> Vec<f64> {
     let twin_of =
         |name: &str| stats::paired_ratios(&rates(&cell(name, true)), &rates(&cell(name, false)));
-    ALL.iter()
-        .flat_map(|transport| twin_of(transport.name()))
-        .collect()
+    ALL.iter().flat_map(|transport| twin_of(transport.name())).collect()
 }
 
 /// The ratio of speeds within each block, and the word that the noise allows.
@@ -316,9 +284,7 @@ fn versus(
 }
 
 fn ratio_text(name: &str, ratio: Spread, noise: Option<f64>) -> String {
-    let Spread {
-        low, median, high, ..
-    } = ratio;
+    let Spread { low, median, high, .. } = ratio;
     let numbers = format!("{} [{}-{}]", times(median), times(low), times(high));
     match stats::verdict(ratio, noise) {
         verdict if is_ours(name) => format!("{numbers} {}", verdict.word()),
@@ -328,16 +294,10 @@ fn ratio_text(name: &str, ratio: Spread, noise: Option<f64>) -> String {
 
 fn throughput_cells(name: &str, size: usize, rows: &[&ThroughputRow]) -> Vec<String> {
     let speeds: Vec<_> = rows.iter().map(|row| row.rate()).collect();
-    let speed = stats::spread(&speeds).unwrap_or(Spread {
-        low: 0.0,
-        median: 0.0,
-        high: 0.0,
-        count: 0,
-    });
+    let speed =
+        stats::spread(&speeds).unwrap_or(Spread { low: 0.0, median: 0.0, high: 0.0, count: 0 });
     let per_message = |count: fn(&ThroughputRow) -> u64| {
-        let each = rows
-            .iter()
-            .map(|row| count(row) as f64 / row.total_messages.max(1) as f64);
+        let each = rows.iter().map(|row| count(row) as f64 / row.total_messages.max(1) as f64);
         stats::median(&each.collect::<Vec<_>>()).unwrap_or_default()
     };
     let switches = 1e3 * per_message(|row| row.voluntary_switches + row.involuntary_switches);
@@ -365,10 +325,7 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
             by_cell.entry(&row.cell).or_default().push(row);
         }
     }
-    let places: BTreeSet<_> = by_cell
-        .keys()
-        .map(|cell| (cell.size, cell.pinned))
-        .collect();
+    let places: BTreeSet<_> = by_cell.keys().map(|cell| (cell.size, cell.pinned)).collect();
     let head = [
         "transport",
         "bytes",
@@ -405,18 +362,10 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
             let Some(rows) = by_cell.get(&cell(name, false)) else {
                 continue;
             };
-            let merged: Vec<_> = rows
-                .iter()
-                .flat_map(|row| row.round_trips.clone())
-                .collect();
+            let merged: Vec<_> = rows.iter().flat_map(|row| row.round_trips.clone()).collect();
             let at = |percent| stats::percentile(&merged, percent).map_or("-".into(), nanoseconds);
             let count = merged.iter().map(|&(_, count)| count).sum();
-            let mut line = vec![
-                name.to_owned(),
-                bytes(size as u64),
-                placed.into(),
-                grouped(count),
-            ];
+            let mut line = vec![name.to_owned(), bytes(size as u64), placed.into(), grouped(count)];
             line.extend([at(50.0), at(99.0), at(99.9)]);
             line.extend(rivals(name).map(|rival| versus(&rates, &cell, (name, rival), noise)));
             sheet.body.push(line);
@@ -424,9 +373,7 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
         let what = format!("Noise floor at {}, placed {placed},", bytes(size as u64));
         sheet.notes.push(noise_note(&what, noise));
     }
-    sheet
-        .notes
-        .push("Pinned: a processor for each side; freely: as the scheduler likes.".into());
+    sheet.notes.push("Pinned: a processor for each side; freely: as the scheduler likes.".into());
     (!sheet.body.is_empty()).then_some(sheet)
 }
 
@@ -453,11 +400,7 @@ fn short(value: f64) -> String {
 }
 
 fn times(ratio: f64) -> String {
-    if ratio >= 10.0 {
-        format!("{ratio:.0}x")
-    } else {
-        format!("{ratio:.2}x")
-    }
+    if ratio >= 10.0 { format!("{ratio:.0}x") } else { format!("{ratio:.2}x") }
 }
 
 fn nanoseconds(value: u64) -> String {
@@ -552,18 +495,8 @@ mod tests {
     fn round_trips_merge_and_faster_is_shorter() {
         let row = |transport: &str, twin, block, trips: &[(u64, u64)]| {
             let transport = transport.into();
-            let cell = Cell {
-                producers: 1,
-                size: 64,
-                transport,
-                twin,
-                pinned: false,
-            };
-            Row::PingPong(PingPongRow {
-                cell,
-                block,
-                round_trips: trips.to_vec(),
-            })
+            let cell = Cell { producers: 1, size: 64, transport, twin, pinned: false };
+            Row::PingPong(PingPongRow { cell, block, round_trips: trips.to_vec() })
         };
         let rows = [
             row("ipmpsc", false, 0, &[(400, 9), (900, 1)]),
@@ -584,14 +517,8 @@ mod tests {
     fn numbers_for_people() {
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(100), "100");
-        assert_eq!(
-            [short(1.5), short(12_345.0), short(2.5e6)],
-            ["1.50", "12.3k", "2.50M"]
-        );
-        assert_eq!(
-            [bytes(64), bytes(1 << 10), bytes(3 << 20)],
-            ["64 B", "1 KiB", "3 MiB"]
-        );
+        assert_eq!([short(1.5), short(12_345.0), short(2.5e6)], ["1.50", "12.3k", "2.50M"]);
+        assert_eq!([bytes(64), bytes(1 << 10), bytes(3 << 20)], ["64 B", "1 KiB", "3 MiB"]);
         assert_eq!([nanoseconds(9), nanoseconds(25_000)], ["9 ns", "25.0 us"]);
     }
 }

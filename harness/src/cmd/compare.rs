@@ -49,9 +49,7 @@ pub(crate) fn run(session: &mut Session, time: Option<Duration>) -> Result<()> {
     let mut last_block = Duration::ZERO;
     for block in 0..BLOCKS {
         if time.is_none() && !session.has_time_for(last_block) {
-            session
-                .progress
-                .say(&format!("{block} blocks of {BLOCKS}, as the time is up"));
+            session.progress.say(&format!("{block} blocks of {BLOCKS}, as the time is up"));
             break;
         }
         let started = Instant::now();
@@ -97,11 +95,7 @@ fn settle(
 fn cells(session: &Session) -> Vec<(Kind, Cell)> {
     let options = &session.options;
     let all: Vec<_> = ALL.iter().map(|transport| transport.name()).collect();
-    let names = if options.transports.is_empty() {
-        &all
-    } else {
-        &options.transports
-    };
+    let names = if options.transports.is_empty() { &all } else { &options.transports };
     let counts = BTreeSet::from([1, options.producers]);
     // A round trip depends on whether both sides share a processor, which the scheduler decides
     // anew each time; where there are two, it is measured that way and with one each.
@@ -110,21 +104,11 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
     let mut cells = Vec::new();
     for &transport in names {
         let joins = find(transport).is_some_and(|transport| transport.joins_processes());
-        let twins: &[bool] = if transport == TWIN {
-            &[false, true]
-        } else {
-            &[false]
-        };
+        let twins: &[bool] = if transport == TWIN { &[false, true] } else { &[false] };
         for &twin in twins {
             let cell = |producers, size, pinned| {
                 let size = usize::try_from(size).expect("args keeps sizes below a ring's");
-                Cell {
-                    producers,
-                    size,
-                    transport: transport.into(),
-                    twin,
-                    pinned,
-                }
+                Cell { producers, size, transport: transport.into(), twin, pinned }
             };
             for &size in &options.sizes {
                 // Without processes there is no other number of them.
@@ -132,9 +116,7 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
                 let cell = |&producers| (Kind::Throughput, cell(producers, size, false));
                 cells.extend(counts.map(cell));
             }
-            let sizes = PING_PONG_SIZES
-                .iter()
-                .filter(|size| options.sizes.contains(size));
+            let sizes = PING_PONG_SIZES.iter().filter(|size| options.sizes.contains(size));
             if joins {
                 for (&size, &pinned) in
                     sizes.flat_map(|size| pinnings.iter().map(move |p| (size, p)))
@@ -150,20 +132,12 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
 /// All cells in random order, but those of one size and count side by side, as they are compared.
 fn shuffled(cells: &[(Kind, Cell)], random: &mut Pcg64Mcg) -> Vec<(Kind, Cell)> {
     let group = |(kind, cell): &(Kind, Cell)| (*kind, cell.producers, cell.size, cell.pinned);
-    let mut groups: Vec<_> = cells
-        .iter()
-        .map(group)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let mut groups: Vec<_> = cells.iter().map(group).collect::<BTreeSet<_>>().into_iter().collect();
     groups.shuffle(random);
     let mut order = Vec::new();
     for wanted in groups {
-        let mut together: Vec<_> = cells
-            .iter()
-            .filter(|cell| group(cell) == wanted)
-            .cloned()
-            .collect();
+        let mut together: Vec<_> =
+            cells.iter().filter(|cell| group(cell) == wanted).cloned().collect();
         together.shuffle(random);
         order.extend(together);
     }
@@ -177,10 +151,7 @@ fn name(kind: Kind, cell: &Cell) -> String {
         Kind::PingPong => "round trip",
     };
     let twin = if cell.twin { " (twin)" } else { "" };
-    format!(
-        "{what} {}{twin}, {} bytes, producers {}",
-        cell.transport, cell.size, cell.producers
-    )
+    format!("{what} {}{twin}, {} bytes, producers {}", cell.transport, cell.size, cell.producers)
 }
 
 /// One run of one cell, recorded if it went well.
@@ -195,17 +166,8 @@ fn measure_once(
     let warmup_ns = u64::try_from((measure / WARMUP_PART).as_nanos())?;
     let measure_ns = u64::try_from(measure.as_nanos())?;
     let task = match kind {
-        Kind::Throughput => Task::Throughput {
-            size,
-            warmup_ns,
-            measure_ns,
-        },
-        Kind::PingPong => Task::PingPong {
-            size,
-            warmup_ns,
-            measure_ns,
-            pinned: cell.pinned,
-        },
+        Kind::Throughput => Task::Throughput { size, warmup_ns, measure_ns },
+        Kind::PingPong => Task::PingPong { size, warmup_ns, measure_ns, pinned: cell.pinned },
     };
     let channel = Channel {
         ring_bytes: session.options.ring_bytes,
@@ -228,16 +190,9 @@ fn measure_once(
         let row = ThroughputRow::new(cell.clone(), block, consumer, &producers);
         session.record(&Row::Throughput(row))?;
     } else {
-        let round_trips = producers
-            .into_iter()
-            .flat_map(|report| report.round_trips)
-            .collect();
+        let round_trips = producers.into_iter().flat_map(|report| report.round_trips).collect();
         let cell = cell.clone();
-        session.record(&Row::PingPong(PingPongRow {
-            cell,
-            block,
-            round_trips,
-        }))?;
+        session.record(&Row::PingPong(PingPongRow { cell, block, round_trips }))?;
     }
     Ok(Ok(()))
 }
@@ -257,16 +212,7 @@ mod tests {
 
     fn cell(transport: &str, size: usize) -> (Kind, Cell) {
         let transport = transport.into();
-        (
-            Kind::Throughput,
-            Cell {
-                producers: 1,
-                size,
-                transport,
-                twin: false,
-                pinned: false,
-            },
-        )
+        (Kind::Throughput, Cell { producers: 1, size, transport, twin: false, pinned: false })
     }
 
     #[test]

@@ -47,10 +47,7 @@ pub(crate) fn run(session: &mut Session, kills: u64) -> Result<()> {
     let all = session.options.producers;
     // A ring that many fill is mostly full, and its producers die waiting; one producer alone more
     // often dies while it writes.
-    let rounds: Vec<_> = TORTURE_RINGS
-        .iter()
-        .flat_map(|&ring| [(ring, all), (ring, 1)])
-        .collect();
+    let rounds: Vec<_> = TORTURE_RINGS.iter().flat_map(|&ring| [(ring, all), (ring, 1)]).collect();
     let count = rounds.len() as u64;
     for ((round, (ring_bytes, producers)), form) in (0..).zip(rounds).zip(forms.iter().cycle()) {
         let part = kills / count + u64::from(round < kills % count);
@@ -72,12 +69,7 @@ fn step(
         format!("{kills} kills, producers {producers}, {ring_bytes} byte ring ({transport})");
     session.progress.step(&name);
     let seed = mix(session.options.seed ^ ring_bytes ^ u64::from(producers));
-    let channel = Channel {
-        ring_bytes,
-        message_max: ring_bytes,
-        producers,
-        seed,
-    };
+    let channel = Channel { ring_bytes, message_max: ring_bytes, producers, seed };
     let largest = usize::try_from(ring_bytes - TYPED_EXTRA)?;
     let plan = session.plan(transport, Task::Torture { largest }, channel);
     let outcome = round(session, &plan, kills);
@@ -130,12 +122,7 @@ impl<'a> Field<'a> {
             .map_err(|error| Trouble::Failed(format!("the ledger: {error}")))?;
         let mut crew = Crew::gather(plan)?;
         crew.go();
-        let Crew {
-            consumer,
-            producers,
-            endpoints,
-            limits,
-        } = crew;
+        let Crew { consumer, producers, endpoints, limits } = crew;
         Ok(Field {
             plan,
             ledger,
@@ -164,11 +151,7 @@ impl<'a> Field<'a> {
         let line = self.ledger.line(producer);
         let began = line.incarnation == u64::from(*incarnation);
         let line = if began { line } else { Line::default() };
-        self.graves.push(Grave {
-            producer,
-            incarnation: *incarnation,
-            line,
-        });
+        self.graves.push(Grave { producer, incarnation: *incarnation, line });
         *incarnation += 1;
         let successor = self.plan.job(Role::Producer, producer, *incarnation);
         let name = format!("producer {producer}.{incarnation}");
@@ -176,10 +159,7 @@ impl<'a> Field<'a> {
         // All it will ever be told; its answers are read by the way.
         worker.say(&Command::Prepare(Box::new(successor)));
         let endpoints = vec![self.endpoints[victim].clone()];
-        worker.say(&Command::Connect {
-            endpoints,
-            limits: self.limits,
-        });
+        worker.say(&Command::Connect { endpoints, limits: self.limits });
         worker.say(&Command::Go { at_ns: now_ns() });
         Ok(())
     }
@@ -247,11 +227,7 @@ impl<'a> Field<'a> {
         };
         let workers = self.producers.into_iter().map(|(worker, _)| worker);
         dismiss(workers.chain([self.consumer]).collect());
-        Ok(Closed {
-            ledger: self.ledger,
-            graves: self.graves,
-            consumer,
-        })
+        Ok(Closed { ledger: self.ledger, graves: self.graves, consumer })
     }
 }
 
@@ -265,13 +241,7 @@ struct Closed {
 impl Closed {
     /// The row, if the books balance and nobody was held up.
     fn row(&self, plan: &Plan) -> Result<TortureRow, Trouble> {
-        let silence = self
-            .consumer
-            .silences
-            .iter()
-            .map(|&(_, silence)| silence)
-            .max()
-            .unwrap_or(0);
+        let silence = self.consumer.silences.iter().map(|&(_, silence)| silence).max().unwrap_or(0);
         if silence > SILENCE_MAX_MS * 1_000_000 {
             return Err(Trouble::Failed(format!(
                 "{} ms without a message, more than {SILENCE_MAX_MS}",
@@ -306,12 +276,7 @@ impl Closed {
             .map(|&(producer, incarnation, count)| ((producer, incarnation), count))
             .collect();
         let (mut in_flight, mut arrived) = (0, 0);
-        for Grave {
-            producer,
-            incarnation,
-            line,
-        } in &self.graves
-        {
+        for Grave { producer, incarnation, line } in &self.graves {
             let count = received.remove(&(*producer, *incarnation)).unwrap_or(0);
             // Every message was compared as it came, so the count alone is left to check.
             balance(*producer, *line, count, line.hash).map_err(Trouble::Failed)?;

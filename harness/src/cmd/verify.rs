@@ -28,16 +28,8 @@ pub(crate) fn run(session: &mut Session) -> Result<()> {
     let time = session.options.duration.unwrap_or(TIME);
     let named = session.options.transports.clone();
     let ours: Vec<_> = named.iter().copied().filter(|name| is_ours(name)).collect();
-    let ours = if named.is_empty() {
-        OURS.to_vec()
-    } else {
-        ours
-    };
-    let foreign: Vec<_> = named
-        .iter()
-        .copied()
-        .filter(|name| !is_ours(name))
-        .collect();
+    let ours = if named.is_empty() { OURS.to_vec() } else { ours };
+    let foreign: Vec<_> = named.iter().copied().filter(|name| !is_ours(name)).collect();
     let steps = if ours.is_empty() { 0 } else { VERIFY.len() } + foreign.len();
     session.progress.begin("verify", steps as u64);
     let mut coverage = Coverage::default();
@@ -130,27 +122,11 @@ fn plan(
         Producers::One => 1,
         Producers::All => session.options.producers,
     };
-    let message_max = if is_ours(transport) {
-        scenario.ring_bytes
-    } else {
-        FOREIGN_MAX
-    };
+    let message_max = if is_ours(transport) { scenario.ring_bytes } else { FOREIGN_MAX };
     let seed = mix(session.options.seed ^ scenario.ring_bytes ^ u64::from(producers));
-    let channel = Channel {
-        ring_bytes: scenario.ring_bytes,
-        message_max,
-        producers,
-        seed,
-    };
+    let channel = Channel { ring_bytes: scenario.ring_bytes, message_max, producers, seed };
     let for_ns = u64::try_from(part.as_nanos())?;
-    Ok(session.plan(
-        transport,
-        Task::Verify {
-            mix: scenario.mix,
-            for_ns,
-        },
-        channel,
-    ))
+    Ok(session.plan(transport, Task::Verify { mix: scenario.mix, for_ns }, channel))
 }
 
 /// The consumer's report, the coverage of all, and what is wrong with the books.
@@ -165,21 +141,14 @@ fn verify(plan: &Plan, part: Duration) -> Result<(Report, Coverage, Vec<String>)
         .zip(books)
         .filter_map(|(p, (&count, &hash))| balance(p, ledger.line(p), count, hash).err())
         .collect();
-    let coverage = producers.iter().fold(consumer.coverage, |sum, producer| {
-        sum.plus(producer.coverage)
-    });
+    let coverage =
+        producers.iter().fold(consumer.coverage, |sum, producer| sum.plus(producer.coverage));
     Ok((consumer, coverage, faults))
 }
 
 /// Green only if the states that break rings were reached.
 fn judge(session: &mut Session, coverage: Coverage) {
-    let Coverage {
-        wrapped,
-        padded,
-        full,
-        empty,
-        refused,
-    } = coverage;
+    let Coverage { wrapped, padded, full, empty, refused } = coverage;
     session.progress.say(&format!(
         "coverage: {wrapped} times around the end, {padded} of them skipping bytes, {full} times \
          full, {empty} times empty, {refused} oversized messages refused"
@@ -196,8 +165,6 @@ fn judge(session: &mut Session, coverage: Coverage) {
     .collect();
     if !missing.is_empty() && !session.is_over() {
         let missing = missing.join(", ");
-        session.inconclusive(&format!(
-            "never reached: {missing}; give it longer with --for"
-        ));
+        session.inconclusive(&format!("never reached: {missing}; give it longer with --for"));
     }
 }

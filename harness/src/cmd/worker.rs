@@ -35,9 +35,7 @@ pub(crate) fn run() -> ! {
     });
     let outcome = work(&commands);
     if let Err(error) = outcome {
-        say(&Reply::Failed {
-            what: format!("{error:#}"),
-        });
+        say(&Reply::Failed { what: format!("{error:#}") });
     }
     // What the worker holds of the channel, the other workers may still need.
     loop {
@@ -65,9 +63,7 @@ fn say(reply: &Reply) {
 }
 
 fn failed(error: &anyhow::Error) -> Reply {
-    Reply::Failed {
-        what: format!("{error:#}"),
-    }
+    Reply::Failed { what: format!("{error:#}") }
 }
 
 fn hear(commands: &mpsc::Receiver<String>) -> Result<Command> {
@@ -77,21 +73,15 @@ fn hear(commands: &mpsc::Receiver<String>) -> Result<Command> {
 
 /// From `prepare` to `done`.
 fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
-    let Command::Prepare(job) = hear(commands)? else {
-        bail!("expected prepare")
-    };
+    let Command::Prepare(job) = hear(commands)? else { bail!("expected prepare") };
     pin(&job);
     let transport = transports::find(&job.transport).context("an unknown transport")?;
     let bound = bind(&job, transport)?;
-    let limits = bound
-        .as_deref()
-        .map_or(Limits::default(), |bound| limits(&job, transport, bound));
+    let limits = bound.as_deref().map_or(Limits::default(), |bound| limits(&job, transport, bound));
     let endpoints = bound.as_deref().map_or(Vec::new(), Bound::endpoints);
     say(&Reply::Bound { endpoints, limits });
 
-    let Command::Connect { endpoints, limits } = hear(commands)? else {
-        bail!("expected connect")
-    };
+    let Command::Connect { endpoints, limits } = hear(commands)? else { bail!("expected connect") };
     let mut ends = Ends { tx: None, rx: None };
     // The pinging side connects first and the answering side accepts first, so neither waits for
     // an accept that comes after its own.
@@ -105,9 +95,7 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     let ready = Ready::new(&job, transport, limits)?;
     say(&Reply::Ready);
 
-    let Command::Go { at_ns } = hear(commands)? else {
-        bail!("expected go")
-    };
+    let Command::Go { at_ns } = hear(commands)? else { bail!("expected go") };
     sys::sleep_until(at_ns);
     let before = sys::usage();
     match ready.go(at_ns, &mut ends) {
@@ -147,23 +135,13 @@ fn bind(job: &Job, transport: &dyn Transport) -> Result<Option<Box<dyn Bound>>> 
 /// What the channel takes; where it takes anything, what will be sent at most.
 fn limits(job: &Job, transport: &dyn Transport, bound: &dyn Bound) -> Limits {
     let max_len = bound.max_len();
-    let wanted = if transport.has_limit() {
-        max_len
-    } else {
-        job.setup.message_max
-    };
-    Limits {
-        max_len: max_len.min(wanted),
-        capacity: bound.capacity(),
-    }
+    let wanted = if transport.has_limit() { max_len } else { job.setup.message_max };
+    Limits { max_len: max_len.min(wanted), capacity: bound.capacity() }
 }
 
 /// The channel from the answering side to the other.
 fn way_back(setup: &Setup) -> Setup {
-    Setup {
-        channel: format!("{}-back", setup.channel),
-        ..setup.clone()
-    }
+    Setup { channel: format!("{}-back", setup.channel), ..setup.clone() }
 }
 
 /// What a worker holds of its channels.
@@ -212,33 +190,20 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(job: &'a Job, transport: &'static dyn Transport, limits: Limits) -> Result<Ready<'a>> {
         let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
-        let ledger = is_kept
-            .then(|| Ledger::open(&job.ledger))
-            .transpose()
-            .context("ledger")?;
+        let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
         let bodies = match job.task {
             Task::Throughput { size, .. } if job.role == Role::Producer => {
                 Some(Bodies::new(job.seed, job.producer, size))
             }
             _ => None,
         };
-        Ok(Ready {
-            job,
-            transport,
-            limits,
-            ledger,
-            bodies,
-        })
+        Ok(Ready { job, transport, limits, ledger, bodies })
     }
 
     fn go(mut self, at_ns: u64, ends: &mut Ends) -> Result<Report> {
         let job = self.job;
         match job.task {
-            Task::Throughput {
-                size,
-                warmup_ns,
-                measure_ns,
-            } => {
+            Task::Throughput { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
                 match job.role {
                     Role::Alone => throughput::alone(job, plan),
@@ -249,12 +214,7 @@ impl<'a> Ready<'a> {
                     }
                 }
             }
-            Task::PingPong {
-                size,
-                warmup_ns,
-                measure_ns,
-                ..
-            } => {
+            Task::PingPong { size, warmup_ns, measure_ns, .. } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
                 let (tx, rx) = ends.both()?;
                 if job.role == Role::Producer {
@@ -265,12 +225,7 @@ impl<'a> Ready<'a> {
             }
             Task::Verify { mix, for_ns } => {
                 let (transport, limits) = (self.transport, self.limits);
-                let plan = verify::Plan {
-                    transport,
-                    mix,
-                    limits,
-                    end_at_ns: at_ns + for_ns,
-                };
+                let plan = verify::Plan { transport, mix, limits, end_at_ns: at_ns + for_ns };
                 if job.role == Role::Producer {
                     verify::produce(job, plan, self.ledger()?, ends.tx()?)
                 } else {
@@ -291,9 +246,5 @@ impl<'a> Ready<'a> {
 
 fn throughput_plan(size: usize, at_ns: u64, warmup_ns: u64, measure_ns: u64) -> throughput::Plan {
     let warm_at_ns = at_ns + warmup_ns;
-    throughput::Plan {
-        size,
-        warm_at_ns,
-        end_at_ns: warm_at_ns + measure_ns,
-    }
+    throughput::Plan { size, warm_at_ns, end_at_ns: warm_at_ns + measure_ns }
 }

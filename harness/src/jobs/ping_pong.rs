@@ -37,12 +37,7 @@ pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> R
         .iter_recorded()
         .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
         .collect();
-    Ok(Report {
-        messages: sequence,
-        measured: histogram.len(),
-        round_trips,
-        ..Report::default()
-    })
+    Ok(Report { messages: sequence, measured: histogram.len(), round_trips, ..Report::default() })
 }
 
 /// The side that answers.
@@ -54,8 +49,5 @@ pub(crate) fn pong(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> R
         tx.send(bodies.stamp(sequence))?;
         sequence += 1;
     }
-    Ok(Report {
-        messages: sequence,
-        ..Report::default()
-    })
+    Ok(Report { messages: sequence, ..Report::default() })
 }

@@ -30,10 +30,7 @@ pub(crate) fn produce(plan: Plan, bodies: &mut Bodies, tx: &mut dyn Tx) -> Resul
         sequence += 1;
     }
     tx.send(bodies.stamp(sequence | END))?;
-    Ok(Report {
-        messages: sequence + 1,
-        ..Report::default()
-    })
+    Ok(Report { messages: sequence + 1, ..Report::default() })
 }
 
 /// The consumer of `job.setup.producers` producers.

@@ -46,10 +46,7 @@ pub(crate) fn produce(
     let len = torture_len(end, largest);
     end.fill(&mut message[..len]);
     tx.send(&message[..len])?;
-    Ok(Report {
-        messages: sequence,
-        ..Report::default()
-    })
+    Ok(Report { messages: sequence, ..Report::default() })
 }
 
 /// The consumer, which outlives them all.

@@ -40,12 +40,7 @@ impl Plan {
 /// A producer.
 pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -> Result<Report> {
     let mut walk = plan.walk(job.seed, job.producer);
-    let key = |sequence| Key {
-        seed: job.seed,
-        producer: job.producer,
-        incarnation: 0,
-        sequence,
-    };
+    let key = |sequence| Key { seed: job.seed, producer: job.producer, incarnation: 0, sequence };
     let max_len = usize::try_from(plan.limits.max_len)?;
     let mut message = vec![0; max_len + 1];
     let mut coverage = Coverage::default();
@@ -73,11 +68,7 @@ pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -
     let end = &mut message[..walk.end_len()];
     key(sequence | END).fill(end);
     tx.send(end)?;
-    Ok(Report {
-        messages: sequence,
-        coverage,
-        ..Report::default()
-    })
+    Ok(Report { messages: sequence, coverage, ..Report::default() })
 }
 
 /// A message one byte longer than the longest must be refused; that nothing of it stays behind is
@@ -86,10 +77,7 @@ fn oversize(tx: &mut dyn Tx, message: &[u8]) -> Result<()> {
     match tx.send(message) {
         Err(SendError::TooLarge) => Ok(()),
         Err(other) => Err(anyhow!("an oversized message: {other}")),
-        Ok(()) => bail!(
-            "a message of {} bytes was taken, one too many",
-            message.len()
-        ),
+        Ok(()) => bail!("a message of {} bytes was taken, one too many", message.len()),
     }
 }
 
@@ -97,10 +85,7 @@ fn oversize(tx: &mut dyn Tx, message: &[u8]) -> Result<()> {
 pub(crate) fn consume(job: &Job, plan: Plan, ledger: &Ledger, rx: &mut dyn Rx) -> Result<Report> {
     let walks = (0..job.setup.producers).map(|producer| plan.walk(job.seed, producer));
     let mut verifier = Verifier::new(job.seed, walks);
-    let mut ring = plan
-        .transport
-        .overhead()
-        .map(|overhead| Track::new(overhead, plan.limits));
+    let mut ring = plan.transport.overhead().map(|overhead| Track::new(overhead, plan.limits));
     let mut coverage = Coverage::default();
     let mut messages = 0;
     let start_ns = now_ns();
@@ -148,12 +133,7 @@ struct Track {
 
 impl Track {
     fn new(overhead: u64, limits: Limits) -> Track {
-        Track {
-            overhead,
-            capacity: limits.capacity,
-            position: 0,
-            coverage: Coverage::default(),
-        }
+        Track { overhead, capacity: limits.capacity, position: 0, coverage: Coverage::default() }
     }
 
     fn pass(&mut self, len: usize) {
@@ -175,13 +155,7 @@ mod tests {
 
     #[test]
     fn wraps_and_pads_are_counted_by_hand() {
-        let mut ring = Track::new(
-            8,
-            Limits {
-                max_len: 56,
-                capacity: 64,
-            },
-        );
+        let mut ring = Track::new(8, Limits { max_len: 56, capacity: 64 });
         for len in [24, 24, 0, 40, 24] {
             // Records of 32, 32 | 8, 48 | pad of 8, 32.
             ring.pass(len);

@@ -31,8 +31,7 @@ impl Tx for FramedTx {
             if written < PREFIX {
                 self.0.write_all(&prefix[written..])?;
             }
-            self.0
-                .write_all(&message[written.saturating_sub(PREFIX)..])?;
+            self.0.write_all(&message[written.saturating_sub(PREFIX)..])?;
         }
         Ok(())
     }
@@ -49,12 +48,7 @@ struct Input {
 impl Input {
     fn new(file: File, longest: usize) -> Input {
         let room = (2 * (PREFIX + longest)).max(1 << 16);
-        Input {
-            file,
-            buffer: vec![0; room],
-            start: 0,
-            end: 0,
-        }
+        Input { file, buffer: vec![0; room], start: 0, end: 0 }
     }
 
     /// Shows the next message if all of it was read.
@@ -115,27 +109,17 @@ impl Rx for FramedRx {
 impl FramedRx {
     /// Receives messages of at most `longest` bytes.
     pub(super) fn new(files: Vec<File>, longest: usize) -> FramedRx {
-        let inputs = files
-            .into_iter()
-            .map(|file| Input::new(file, longest))
-            .collect();
-        FramedRx {
-            inputs,
-            ready: VecDeque::new(),
-        }
+        let inputs = files.into_iter().map(|file| Input::new(file, longest)).collect();
+        FramedRx { inputs, ready: VecDeque::new() }
     }
 
     /// Waits until any producer's end has bytes and reads all those that do.
     fn poll(&mut self) -> Result<()> {
-        let mut fds: Vec<_> = self
-            .inputs
-            .iter()
-            .map(|input| PollFd::new(&input.file, PollFlags::IN))
-            .collect();
+        let mut fds: Vec<_> =
+            self.inputs.iter().map(|input| PollFd::new(&input.file, PollFlags::IN)).collect();
         poll(&mut fds, None)?;
-        let readable: Vec<_> = (0..fds.len())
-            .filter(|&input| fds[input].revents().contains(PollFlags::IN))
-            .collect();
+        let readable: Vec<_> =
+            (0..fds.len()).filter(|&input| fds[input].revents().contains(PollFlags::IN)).collect();
         let gone = fds.iter().all(|fd| fd.revents().contains(PollFlags::HUP));
         if readable.is_empty() && gone {
             bail!("every producer hung up before its last message");

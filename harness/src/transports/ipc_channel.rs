@@ -85,14 +85,8 @@ where
     S: Clone + Serialize + for<'de> Deserialize<'de> + 'static,
     F: FnOnce() -> Box<dyn Rx> + 'static,
 {
-    let servers = (0..producers)
-        .map(|_| IpcOneShotServer::new())
-        .collect::<Result<_, _>>()?;
-    Ok(Box::new(Servers {
-        sender,
-        servers,
-        receiver,
-    }))
+    let servers = (0..producers).map(|_| IpcOneShotServer::new()).collect::<Result<_, _>>()?;
+    Ok(Box::new(Servers { sender, servers, receiver }))
 }
 
 fn connect<S>(endpoint: &str) -> Result<S>
@@ -110,10 +104,7 @@ where
     F: FnOnce() -> Box<dyn Rx>,
 {
     fn endpoints(&self) -> Vec<String> {
-        self.servers
-            .iter()
-            .map(|(_, endpoint)| endpoint.clone())
-            .collect()
+        self.servers.iter().map(|(_, endpoint)| endpoint.clone()).collect()
     }
 
     fn max_len(&self) -> u64 {
@@ -133,12 +124,8 @@ struct TypedTx(IpcSender<Owned>);
 
 impl Tx for TypedTx {
     fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        let owned = Owned {
-            data: message.to_vec().into(),
-        };
-        self.0
-            .send(owned)
-            .map_err(|error| SendError::Failed(error.into()))
+        let owned = Owned { data: message.to_vec().into() };
+        self.0.send(owned).map_err(|error| SendError::Failed(error.into()))
     }
 }
 

@@ -61,16 +61,9 @@ impl Transport for Ipmpsc {
 
     fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>> {
         let path = setup.path("ring");
-        let ring = SharedRingBuffer::options()
-            .capacity(setup.ring_bytes)
-            .create(&path)?;
+        let ring = SharedRingBuffer::options().capacity(setup.ring_bytes).create(&path)?;
         let endpoint = path.display().to_string();
-        Ok(Box::new(Ring {
-            ring,
-            endpoint,
-            form: self.0,
-            producers: setup.producers,
-        }))
+        Ok(Box::new(Ring { ring, endpoint, form: self.0, producers: setup.producers }))
     }
 
     fn connect(&self, endpoint: &str, _: &Setup) -> Result<Box<dyn Tx>> {

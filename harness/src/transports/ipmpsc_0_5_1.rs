@@ -21,11 +21,7 @@ const TYPED_EXTRA: u64 = 8;
 
 impl Transport for Ipmpsc051 {
     fn name(&self) -> &'static str {
-        if self.zero_copy {
-            "ipmpsc-0.5.1-zero-copy"
-        } else {
-            "ipmpsc-0.5.1"
-        }
+        if self.zero_copy { "ipmpsc-0.5.1-zero-copy" } else { "ipmpsc-0.5.1" }
     }
 
     fn about(&self) -> &'static str {
@@ -58,9 +54,7 @@ impl Transport for Ipmpsc051 {
     }
 
     fn connect(&self, endpoint: &str, _: &Setup) -> Result<Box<dyn Tx>> {
-        Ok(Box::new(TypedTx(Sender::new(SharedRingBuffer::open(
-            endpoint,
-        )?))))
+        Ok(Box::new(TypedTx(Sender::new(SharedRingBuffer::open(endpoint)?))))
     }
 }
 

@@ -192,11 +192,7 @@ mod tests {
     #[test]
     fn every_version_was_found_in_the_lock_file() {
         for transport in ALL {
-            assert!(
-                !transport.version().contains("unknown"),
-                "{}",
-                transport.name()
-            );
+            assert!(!transport.version().contains("unknown"), "{}", transport.name());
             assert!(!transport.version().is_empty(), "{}", transport.name());
         }
     }

@@ -34,11 +34,7 @@ impl Transport for Pipe {
     }
 
     fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>> {
-        let mut pipes = Pipes {
-            paths: Vec::new(),
-            files: Vec::new(),
-            setup: setup.clone(),
-        };
+        let mut pipes = Pipes { paths: Vec::new(), files: Vec::new(), setup: setup.clone() };
         for producer in 0..setup.producers {
             let path = setup.path(&format!("pipe-{producer}"));
             rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
@@ -55,9 +51,7 @@ impl Transport for Pipe {
     }
 
     fn connect(&self, endpoint: &str, _: &Setup) -> Result<Box<dyn Tx>> {
-        Ok(Box::new(FramedTx(
-            OpenOptions::new().write(true).open(endpoint)?,
-        )))
+        Ok(Box::new(FramedTx(OpenOptions::new().write(true).open(endpoint)?)))
     }
 }
 
@@ -77,10 +71,7 @@ struct Pipes {
 
 impl Bound for Pipes {
     fn endpoints(&self) -> Vec<String> {
-        self.paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect()
+        self.paths.iter().map(|path| path.display().to_string()).collect()
     }
 
     fn max_len(&self) -> u64 {

@@ -51,11 +51,7 @@ impl Transport for UnixSocket {
         rustix::net::bind(&listener, &SocketAddrUnix::new(&path)?).context("bind")?;
         rustix::net::listen(&listener, i32::try_from(setup.producers)?)?;
         let endpoint = path.display().to_string();
-        Ok(Box::new(Listener {
-            listener,
-            endpoint,
-            setup: setup.clone(),
-        }))
+        Ok(Box::new(Listener { listener, endpoint, setup: setup.clone() }))
     }
 
     fn connect(&self, endpoint: &str, setup: &Setup) -> Result<Box<dyn Tx>> {
@@ -78,17 +74,8 @@ fn is_packet(setup: &Setup) -> bool {
 }
 
 fn socket(setup: &Setup) -> Result<OwnedFd> {
-    let kind = if is_packet(setup) {
-        SocketType::SEQPACKET
-    } else {
-        SocketType::STREAM
-    };
-    Ok(rustix::net::socket_with(
-        AddressFamily::UNIX,
-        kind,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    let kind = if is_packet(setup) { SocketType::SEQPACKET } else { SocketType::STREAM };
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
 
 struct Listener {
@@ -99,17 +86,11 @@ struct Listener {
 
 impl Bound for Listener {
     fn endpoints(&self) -> Vec<String> {
-        (0..self.setup.producers)
-            .map(|_| self.endpoint.clone())
-            .collect()
+        (0..self.setup.producers).map(|_| self.endpoint.clone()).collect()
     }
 
     fn max_len(&self) -> u64 {
-        if is_packet(&self.setup) {
-            PACKET_MAX
-        } else {
-            u64::from(u32::MAX)
-        }
+        if is_packet(&self.setup) { PACKET_MAX } else { u64::from(u32::MAX) }
     }
 
     fn accept(self: Box<Self>) -> Result<Box<dyn Rx>> {
@@ -172,14 +153,10 @@ impl Rx for PacketRx {
                     Err(error) => return Err(error.into()),
                 };
             }
-            let mut fds: Vec<_> = self
-                .sockets
-                .iter()
-                .map(|socket| PollFd::new(socket, PollFlags::IN))
-                .collect();
+            let mut fds: Vec<_> =
+                self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
             poll(&mut fds, None)?;
-            self.ready
-                .extend((0..fds.len()).filter(|&socket| !fds[socket].revents().is_empty()));
+            self.ready.extend((0..fds.len()).filter(|&socket| !fds[socket].revents().is_empty()));
         }
     }
 }

@@ -26,9 +26,7 @@ struct Run {
 
 impl Run {
     fn new() -> Run {
-        Run {
-            folder: tempfile::tempdir().expect("a test needs a temporary folder"),
-        }
+        Run { folder: tempfile::tempdir().expect("a test needs a temporary folder") }
     }
 
     fn out(&self) -> PathBuf {
@@ -37,10 +35,7 @@ impl Run {
 
     fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-        command
-            .args(words.split_whitespace())
-            .arg("--out")
-            .arg(self.out());
+        command.args(words.split_whitespace()).arg("--out").arg(self.out());
         command.env(MARK, self.folder.path()).stdin(Stdio::null());
         command
     }
@@ -60,15 +55,9 @@ impl Run {
         let mark = format!("{MARK}={}", self.folder.path().display());
         let is_ours = |entry: &fs::DirEntry| {
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            environment
-                .split(|&byte| byte == 0)
-                .any(|line| line == mark.as_bytes())
+            environment.split(|&byte| byte == 0).any(|line| line == mark.as_bytes())
         };
-        fs::read_dir("/proc")
-            .expect("/proc is there")
-            .flatten()
-            .filter(is_ours)
-            .count()
+        fs::read_dir("/proc").expect("/proc is there").flatten().filter(is_ours).count()
     }
 }
 
@@ -81,9 +70,7 @@ fn last_line(text: &str) -> &str {
 }
 
 fn json_lines(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("every line is JSON"))
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
 }
 
 fn await_true(what: &str, mut condition: impl FnMut() -> bool) {
@@ -115,21 +102,10 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn mistakes_are_one_line_and_exit_2() {
     let run = Run::new();
-    for words in [
-        "--producers 0",
-        "--size 2m",
-        "--transport pigeon",
-        "--for soon",
-        "dance",
-    ] {
+    for words in ["--producers 0", "--size 2m", "--transport pigeon", "--for soon", "dance"] {
         let output = run.output(words);
         assert_eq!(output.status.code(), Some(2), "{words}");
-        assert_eq!(
-            stderr(&output).lines().count(),
-            1,
-            "{words}: {}",
-            stderr(&output)
-        );
+        assert_eq!(stderr(&output).lines().count(), 1, "{words}: {}", stderr(&output));
         assert!(output.stdout.is_empty(), "{words}");
     }
 }
@@ -152,11 +128,7 @@ fn help_and_the_list_of_transports_are_answers() {
     let list = run.output("transports --json");
     assert_eq!(list.status.code(), Some(0));
     let lines = json_lines(&String::from_utf8_lossy(&list.stdout));
-    assert!(
-        lines
-            .iter()
-            .any(|line| line["transport"] == "ipmpsc-zero-copy")
-    );
+    assert!(lines.iter().any(|line| line["transport"] == "ipmpsc-zero-copy"));
 }
 
 #[test]
@@ -164,31 +136,17 @@ fn every_transport_delivers_all_sizes_of_three_producers_in_order() {
     let run = Run::new();
     let list = run.output("transports --json");
     let lines = json_lines(&String::from_utf8_lossy(&list.stdout));
-    let names: Vec<_> = lines
-        .iter()
-        .filter_map(|line| line["transport"].as_str())
-        .collect();
-    let words = format!(
-        "verify --producers 3 --for 4s --transport {}",
-        names.join(",")
-    );
+    let names: Vec<_> = lines.iter().filter_map(|line| line["transport"].as_str()).collect();
+    let words = format!("verify --producers 3 --for 4s --transport {}", names.join(","));
     let output = run.output(&words);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let rows = json_lines(&fs::read_to_string(run.out().join("runs.jsonl")).expect("written"));
     for name in names.into_iter().filter(|&name| name != "null") {
-        let row = rows
-            .iter()
-            .find(|row| row["transport"] == name && row["producers"] == 3);
+        let row = rows.iter().find(|row| row["transport"] == name && row["producers"] == 3);
         let messages = row.and_then(|row| row["messages"].as_u64());
-        assert!(
-            messages.is_some_and(|count| count > 100),
-            "{name}: {messages:?}"
-        );
+        assert!(messages.is_some_and(|count| count > 100), "{name}: {messages:?}");
     }
-    assert!(
-        last_line(&stderr(&output)).ends_with(" 0 failed, 1 skipped"),
-        "null is skipped"
-    );
+    assert!(last_line(&stderr(&output)).ends_with(" 0 failed, 1 skipped"), "null is skipped");
 }
 
 #[test]
@@ -200,30 +158,16 @@ fn a_comparison_leaves_a_report_rows_and_a_stamp() {
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.starts_with("seed 7,"), "{text}");
-    assert!(
-        last_line(&text).starts_with("harness: ") && text.contains(" 0 failed"),
-        "{text}"
-    );
+    assert!(last_line(&text).starts_with("harness: ") && text.contains(" 0 failed"), "{text}");
     let rows = fs::read_to_string(run.out().join("runs.jsonl")).expect("written");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        rows,
-        "--json prints the same rows"
-    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), rows, "--json prints the same rows");
     assert!(json_lines(&rows).len() > 20);
     let report = fs::read_to_string(run.out().join("report.md")).expect("written");
-    assert!(
-        report.contains("| ipc-channel |") && report.contains("Noise floor"),
-        "{report}"
-    );
+    assert!(report.contains("| ipc-channel |") && report.contains("Noise floor"), "{report}");
     let stamp = fs::read_to_string(run.out().join("env.json")).expect("written");
     let stamp: Value = serde_json::from_str(&stamp).expect("env.json is JSON");
     assert_eq!(stamp["seed"], 7);
-    assert!(
-        stamp["rustc"]
-            .as_str()
-            .is_some_and(|rustc| rustc.starts_with("rustc "))
-    );
+    assert!(stamp["rustc"].as_str().is_some_and(|rustc| rustc.starts_with("rustc ")));
 }
 
 #[test]
@@ -231,10 +175,7 @@ fn killed_producers_lose_nothing_that_was_acknowledged() {
     let run = Run::new();
     let output = run.output("torture --kills 50 --producers 3");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(
-        last_line(&stderr(&output)),
-        "harness: 10 passed, 0 failed, 0 skipped"
-    );
+    assert_eq!(last_line(&stderr(&output)), "harness: 10 passed, 0 failed, 0 skipped");
     let rows = json_lines(&fs::read_to_string(run.out().join("runs.jsonl")).expect("written"));
     let kills: u64 = rows.iter().filter_map(|row| row["kills"].as_u64()).sum();
     assert_eq!(kills, 50);
@@ -250,11 +191,7 @@ fn an_interrupt_reaps_everything_and_still_reports() {
     let status = child.wait().expect("the harness ends");
     assert_eq!(status.code(), Some(130));
     let stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let last = stderr
-        .lines()
-        .map_while(Result::ok)
-        .last()
-        .unwrap_or_default();
+    let last = stderr.lines().map_while(Result::ok).last().unwrap_or_default();
     assert!(last.starts_with("harness: "), "{last}");
     let report = fs::read_to_string(run.out().join("report.md")).expect("written");
     assert!(report.contains("Interrupted"));

@@ -2,14 +2,14 @@
 //! write into a ring.
 
 use crate::children::{
-    CLAIM, Child, HEAD, LONG, Random, TAIL, Words, data_offset, folder, in_fork, listen, say,
-    wait_until,
+    CLAIM, Child, HEAD, HEAD_CACHE, LONG, Random, TAIL, Words, data_offset, folder, in_fork,
+    listen, say, wait_until,
 };
 use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ pub(crate) fn child(role: &str, args: &[&str]) {
         "full_disk" => create_on_a_full_disk(),
         "file_limit" => create_beyond_the_file_limit(args[0]),
         "descriptor_limit" => run_out_of_descriptors(args[0]),
+        "memory_limit" => run_out_of_address_space(args[0]),
         "stranger" => open_as_somebody_else(args[0], args[1]),
         "maker" => {
             let made = Options::new().capacity(1 << 24).create_new(args[0]);
@@ -35,6 +36,12 @@ pub(crate) fn child(role: &str, args: &[&str]) {
 fn make(path: &str) -> SharedRingBuffer {
     let ring = Options::new().capacity(4080).max_senders(4).create_new(path);
     ring.expect("a ring can be made")
+}
+
+fn make_fifo(path: &Path) {
+    let name = CString::new(path.to_str().expect("UTF-8")).expect("no zeros");
+    // SAFETY: a C string and a number.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
 }
 
 fn open_error(path: impl AsRef<Path>) -> Error {
@@ -52,9 +59,7 @@ fn what_is_no_ring_is_not_opened_and_does_not_hold_one_up() {
     assert!(matches!(open_error(folder.path()), Error::NotARing));
 
     let fifo = in_folder("fifo");
-    let name = CString::new(fifo.to_str().expect("UTF-8")).expect("no zeros");
-    // SAFETY: a C string and a number.
-    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    make_fifo(&fifo);
     assert!(matches!(open_error(&fifo), Error::NotARing));
 
     let _socket = std::os::unix::net::UnixListener::bind(in_folder("socket"));
@@ -75,6 +80,51 @@ fn what_is_no_ring_is_not_opened_and_does_not_hold_one_up() {
         assert!(matches!(Options::new().create(in_folder(there)), Err(Error::NotARing)));
     }
     assert!(SharedRingBuffer::open(&path).is_ok());
+}
+
+#[test]
+fn create_leaves_what_is_no_file_and_what_a_link_leads_to_as_it_was() {
+    let (folder, path) = folder();
+    let in_folder = |name: &str| folder.path().join(name);
+    std::fs::write(in_folder("precious"), "precious").expect("a file can be written");
+    symlink("precious", in_folder("link")).expect("a link can be made");
+    std::fs::create_dir(in_folder("folder")).expect("a folder can be made");
+    make_fifo(&in_folder("fifo"));
+    for name in ["link", "folder", "fifo"] {
+        let made = Options::new().create(in_folder(name));
+        assert!(matches!(made, Err(Error::NotARing)), "{name}: {made:?}");
+    }
+    let there =
+        |name: &str| in_folder(name).symlink_metadata().expect("it is as it was").file_type();
+    assert!(there("link").is_symlink() && there("folder").is_dir() && there("fifo").is_fifo());
+    assert_eq!(std::fs::read(in_folder("precious")).expect("it is there"), b"precious");
+    assert_eq!(names(folder.path()), ["fifo", "folder", "link", "precious"]);
+    drop(make(&path));
+}
+
+#[test]
+fn what_stands_where_a_draft_goes_is_removed_or_an_error_and_not_followed() {
+    let (folder, path) = folder();
+    let draft = folder.path().join(".ring.ipmpsc-new");
+    let precious = folder.path().join("precious");
+    std::fs::write(&precious, "precious").expect("a file can be written");
+    let obstacles: [(&str, &dyn Fn()); 4] = [
+        ("file", &|| std::fs::hard_link(&precious, &draft).expect("a link can be made")),
+        ("link", &|| symlink(&precious, &draft).expect("a link can be made")),
+        ("folder", &|| std::fs::create_dir(&draft).expect("a folder can be made")),
+        ("fifo", &|| make_fifo(&draft)),
+    ];
+    for (name, obstruct) in obstacles {
+        obstruct();
+        let began = Instant::now();
+        match Options::new().create(&path) {
+            Ok(ring) => Sender::new(ring).send(&1_u64).expect("it is sound"),
+            Err(error) => assert!(matches!(error, Error::Io(_)), "{name}: {error:?}"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{name} took {:?}", began.elapsed());
+        let _ = std::fs::remove_file(&draft).or_else(|_| std::fs::remove_dir(&draft));
+        assert_eq!(std::fs::read(&precious).expect("it is there"), b"precious", "{name}");
+    }
 }
 
 #[test]
@@ -225,6 +275,53 @@ fn another_users_ring_opens_only_if_both_agree() {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("it is ours");
         let mut child = Child::start("files::stranger", &[&path, asked]);
         assert_eq!(child.hear(), outcome, "{mode:o}, asked for {asked}");
+    }
+}
+
+#[test]
+fn a_ring_that_somebody_else_owns_is_trusted_only_if_asked() {
+    if !is_root() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    let (_folder, path) = folder();
+    drop(make(&path));
+    chown(&path, Some(12_345), None).expect("root can");
+    // Root may write it, and so may its owner.
+    assert!(matches!(open_error(&path), Error::Untrusted));
+    Options::new().mode(0o660).open(&path).expect("it was asked for");
+}
+
+/// Copies a live ring's file and receives from the copy.
+#[test]
+fn a_copied_file_is_a_crashed_ring_and_gives_what_was_in_it() {
+    let (folder, path) = folder();
+    let ring = make(&path);
+    let (sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+    sender.send_bytes(&[1; 100]).expect("it fits");
+    assert!(receiver.recv_timeout::<u64>(LONG).is_err(), "it has the role and freed something");
+    sender.send(&1_u64).expect("it fits");
+    let mut unfinished = sender.reserve(8).expect("it fits");
+    unfinished.write_all(&2_u64.to_le_bytes()).expect("it fits");
+    sender.send(&3_u64).expect("it fits");
+    let copy = folder.path().join("copy");
+    std::fs::copy(&path, &copy).expect("it can be copied");
+    let before = ring.stats();
+
+    let copied = SharedRingBuffer::open(copy.to_str().expect("UTF-8")).expect("it is a ring");
+    assert!(!copied.stats().receiver_alive);
+    let (other_sender, other_receiver) = (Sender::new(copied.clone()), Receiver::new(copied));
+    // What was being sent there has no living sender.
+    for expected in [Some(1), Some(3), None] {
+        let got = other_receiver.recv_timeout::<u64>(Duration::from_millis(300));
+        assert_eq!(got.expect("the original's receiver has no say here"), expected);
+    }
+    other_sender.send(&4_u64).expect("it fits");
+    assert_eq!(other_receiver.recv::<u64>().expect("it is sound"), 4);
+    assert_eq!(ring.stats(), before, "the copy does not talk to the original");
+    unfinished.commit().expect("its sender lives");
+    for expected in [1, 2, 3] {
+        assert_eq!(receiver.recv::<u64>().expect("it is sound"), expected);
     }
 }
 
@@ -382,6 +479,33 @@ fn running_out_of_descriptors_is_an_error_that_leaves_nothing_behind() {
     child.finish();
 }
 
+fn run_out_of_address_space(folder: &str) {
+    let (folder, large) = (Path::new(folder), 64 << 20);
+    let path = folder.join("ring");
+    drop(Options::new().capacity(large).create_new(&path).expect("a ring can be made"));
+    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB"));
+    let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB");
+    set_limit(libc::RLIMIT_AS, (kib << 10) + (16 << 20));
+    cannot_create(folder, large, &[ErrorKind::OutOfMemory]);
+    let errors =
+        [Options::new().open(&path).err(), Options::new().capacity(large).anonymous().err()];
+    for error in errors {
+        let right = matches!(&error, Some(Error::Io(e)) if e.kind() == ErrorKind::OutOfMemory);
+        assert!(right, "{error:?}");
+    }
+    drop(Options::new().capacity(100).create(&path).expect("a small one fits"));
+    say("survived");
+}
+
+#[test]
+fn running_out_of_address_space_is_an_error_that_leaves_nothing_behind() {
+    let (folder, _) = folder();
+    let mut child = Child::start("files::memory_limit", &[folder.path().to_str().expect("UTF-8")]);
+    assert_eq!(child.hear(), "survived");
+    child.finish();
+}
+
 #[test]
 fn what_a_maker_that_died_has_left_is_removed_by_the_next() {
     let (folder, path) = folder();
@@ -416,7 +540,23 @@ fn makers_killed_at_any_time_leave_a_whole_ring_or_none_and_do_not_stop_the_next
 }
 
 /// The values that a word is poked with.
-const NONSENSE: [u64; 9] = [0, 1, 7, 0x80, 12, 4096, u64::MAX, 1 << 63, 0xffff_ffff_0001_0012];
+///
+/// Beside bits and limits: the ring's capacity, and a record of 4 GiB by a slot that there is.
+const NONSENSE: [u64; 13] = [
+    0,
+    1,
+    7,
+    8,
+    12,
+    0x80,
+    4096,
+    4096 + 8,
+    1 << 31,
+    1 << 63,
+    u64::MAX - 7,
+    u64::MAX,
+    0xffff_ffff_0001_0012,
+];
 
 /// What may come of sending and receiving in a ring of nonsense: anything but a panic, a wait
 /// beyond its time, or an error that says something else.
@@ -472,10 +612,13 @@ fn victim() -> (tempfile::TempDir, Sender, Receiver, Words) {
 
 fn poke_at_run_time() {
     let data = data_offset(4);
-    let places =
-        [CLAIM, TAIL, 144, 152, 160, 184, HEAD, 264, 296, 384, 512, 1024, 1032, 1040, 1048];
+    // The identity as well, of which those attached have their own copy.
+    let identity = [0, 8, 16, 24, 32];
+    let words = [CLAIM, TAIL, HEAD_CACHE, 152, 160, 168, 176, 184];
+    let words = words.into_iter().chain([HEAD, 264, 272, 280, 288, 296, 384, 512]);
+    let places = identity.into_iter().chain(words).chain([1024, 1032, 1040, 1048]);
     let records = (0..10).map(|record| data + 16 * record);
-    for place in places.into_iter().chain(records) {
+    for place in places.chain(records) {
         for value in NONSENSE {
             let (_folder, sender, mut receiver, words) = victim();
             words.word(place).store(value, Relaxed);
@@ -592,7 +735,7 @@ fn race_with_a_mutator(seed: u64) {
                             _ => data_offset(4) + 8 * random.below(500) as usize,
                         };
                         let value = match random.below(4) {
-                            0 => NONSENSE[random.below(9) as usize],
+                            0 => NONSENSE[random.below(NONSENSE.len() as u64) as usize],
                             1 => random.below(64) << 32 | random.below(0x30),
                             2 => words.word(place).load(Relaxed) ^ 1 << random.below(64),
                             _ => random.next(),
