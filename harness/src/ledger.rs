@@ -2,7 +2,7 @@
 //!
 //! A producer writes around every send; a SIGKILL cannot take back what is written, so the
 //! orchestrator reads there what a killed producer owes. One line of 128 bytes a producer, alone on
-//! its cache lines (and on the neighbour the prefetcher pulls in). Memory stays the same throughout.
+//! its cache lines (and on the neighbour the prefetcher pulls in). Memory never grows.
 //!
 //! Every word has one writer, and is read by others for progress only while that writer runs, or
 //! for the verdict after it has been reaped. Relaxed suffices: the reaping orders the rest.

@@ -25,8 +25,9 @@ pub enum Spin {
     For(Duration),
 }
 
-/// No waiter sleeps longer without looking around: a peer's death costs at most this much more.
-pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(50);
+/// No waiter sleeps longer without looking around: a death costs at most this much more. Shorter
+/// naps would cost an idle receiver more than a thousandth of a processor.
+pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(80);
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 const MOST_SPIN_US: u32 = 50;
 const LEAST_SPIN_US: u32 = 3;

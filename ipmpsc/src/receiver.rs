@@ -540,7 +540,7 @@ impl End {
             Ok(Peeked::Busy(word)) => busy == Some(word),
             _ => false,
         };
-        // A pad or a skipped record may have been passed just now: a sender may wait for that space.
+        // A pad or a skipped record may have been passed just now, and a sender wait for its space.
         let freed = ring.has_freed(place.cursor());
         if unchanged && !freed && !ring.is_closed() {
             self.region.sleep_as_receiver(nap);

@@ -87,8 +87,8 @@ impl Reservation<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Evicted`] if the receiver has taken this process for dead, or if the reservation was
-    /// made by the process that this one was forked from: it is that one's to commit.
+    /// [`Error::Evicted`] if the receiver has taken this process for dead, or if the reservation
+    /// was made by the process that this one was forked from: it is that one's to commit.
     pub fn commit(mut self) -> Result<()> {
         let claim = self.claim.take().expect("taken by `commit` only, which consumes self");
         if !self.sender.region.roster.is_mine(claim.word.0) {

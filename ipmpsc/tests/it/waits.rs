@@ -409,5 +409,6 @@ fn an_idle_receiver_leaves_the_processor_alone() {
     let mut child = Child::start("waits::idle", &[]);
     let used: u64 = child.hear().parse().expect("a number");
     println!("an idle receiver used {used} us of a second");
-    assert!(used < 10_000, "{used} us of a second");
+    // The promise is a thousandth; a busy machine may be charged for more.
+    assert!(used < 5_000, "{used} us of a second");
 }
