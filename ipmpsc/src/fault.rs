@@ -34,7 +34,7 @@ pub(crate) fn hit(point: &str) {
 }
 
 #[cfg(all(loom, test))]
-pub(crate) use crate::loom_tests::hit;
+pub(crate) use crate::ring::tests::hit;
 
 #[cfg(not(any(feature = "fault", all(loom, test))))]
 #[inline(always)]

@@ -75,8 +75,6 @@ mod error;
 mod fault;
 #[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod layout;
-#[cfg(all(test, loom))]
-mod loom_tests;
 #[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod ring;
 

@@ -46,6 +46,9 @@
 //! the word by CAS after the kernel said so, which orders memory by itself; the loads of `tail`
 //! and `head_cache` are Acquire all the same, so that the argument does not need the kernel.
 
+#[cfg(all(test, loom))]
+pub(crate) mod tests;
+
 use crate::atomic::{AtomicU64, Ordering, fence, loom_store_load_fence};
 use crate::error::{Error, Result};
 use crate::fault::hit;

@@ -3,9 +3,9 @@
 //! thread that ends at a named point; the kernel's word on who is dead is a flag that it leaves.
 //! What these cannot show: real files, more than three processes, long runs, time.
 
+use super::{Claim, Cursor, Peeked, Refused, Ring};
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::*;
-use crate::ring::{Claim, Cursor, Peeked, Refused, Ring};
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
