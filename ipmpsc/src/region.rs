@@ -208,11 +208,16 @@ impl Draft {
         let give_up = Instant::now() + OTHER_MAKER;
         loop {
             match sys::create_exclusive(&draft_path, mode) {
-                // Between its making and its locking, another may have locked and removed it.
-                Ok(file) if lock(&file, &draft_path)? => {
-                    return Ok(Self { path: draft_path, file });
-                }
-                Ok(_) => {}
+                Ok(file) => match lock(&file, &draft_path) {
+                    Ok(true) => return Ok(Self { path: draft_path, file }),
+                    // Between its making and its locking, another has locked and removed it.
+                    Ok(false) => {}
+                    Err(error) => {
+                        // Without locks it stays if we leave it; the error says the rest.
+                        let _ = std::fs::remove_file(&draft_path);
+                        return Err(error);
+                    }
+                },
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     remove_orphan(&draft_path)?;
                 }

@@ -801,3 +801,49 @@ fn options_beyond_their_limits_are_refused() {
     }
     assert!(Options::new().max_senders(4094).capacity(0).create_new(&path).is_ok());
 }
+
+/// Lets every attempt to lock a byte of a file fail with ENOLCK, in this process, from here on.
+fn forbid_locks() {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // `nr` stands at 0 and the low half of the second argument at 24 of a seccomp_data.
+    let mut steps = [
+        step(LOAD, 0, 0, 0),
+        step(IF_EQUAL, 0, 3, libc::SYS_fcntl as u32),
+        step(LOAD, 0, 0, 24),
+        step(IF_EQUAL, 0, 1, libc::F_OFD_SETLK as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOLCK as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the call takes numbers; a filter needs it unless the process is root.
+    let alone = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the program and its steps are valid for the call, which copies them.
+    let result =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!((alone, result), (0, 0), "the kernel has seccomp filters");
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn where_files_cannot_be_locked_it_is_said_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("ring");
+    let child = crate::children::in_fork(|| {
+        forbid_locks();
+        let refused = |error| matches!(error, Some(Error::LivenessUnavailable(_)));
+        assert!(refused(Options::new().create_new(&path).err()), "create_new");
+        let ring = Options::new().anonymous().expect("this needs no lock");
+        assert!(refused(Sender::new(ring.clone()).send(&1).err()), "send");
+        assert!(refused(Receiver::new(ring).try_recv::<u8>().err()), "try_recv");
+        0
+    });
+    assert_eq!(child.wait(), 0);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("it is there").count(),
+        0,
+        "nothing is left"
+    );
+}
