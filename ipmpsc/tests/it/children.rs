@@ -108,6 +108,12 @@ impl Child {
         }
     }
 
+    /// Waits until nobody is left who could say anything: the child and all that it has forked.
+    pub(crate) fn hear_end(&mut self) {
+        let heard = self.lines.recv_timeout(LONG);
+        assert_eq!(heard, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
     /// What the child says within `timeout`.
     pub(crate) fn hear_within(&mut self, timeout: Duration) -> Option<String> {
         self.lines.recv_timeout(timeout).ok()

@@ -223,6 +223,8 @@ fn a_dead_parents_place_is_free_though_its_child_lives() {
         sender.send(&2_u64).expect("the slot is free");
         let received = receiver.recv_timeout::<u64>(LONG).expect("the role is free");
         assert_eq!(received, Some(if role == "sender" { 1 } else { 2 }));
+        parent.tell("the orphan may end");
+        parent.hear_end();
     }
 }
 
