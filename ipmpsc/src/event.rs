@@ -26,8 +26,8 @@ pub enum Spin {
 }
 
 /// No waiter sleeps longer without looking around: a death costs at most this much more. An idle
-/// receiver pays for it by 0.07 to 0.09 % of a processor (virtual, 60 µs a nap).
-pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(80);
+/// receiver pays for it by 0.06 % of a processor (a virtual one: 60 µs a nap).
+pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(95);
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 const MOST_SPIN_US: u32 = 50;
 const LEAST_SPIN_US: u32 = 3;

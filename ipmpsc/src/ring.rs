@@ -28,7 +28,7 @@
 //! | `claim-marked` | and BUSY at tail, tail not moved | next claim overwrites it, or `recover` zeroes it |
 //! | `claim-moved` | and tail moved | word as above; BUSY record as below |
 //! | `claim-done`, `copy-half`, `copy-done` | BUSY record | `recover` turns it into SKIP |
-//! | `commit-done` | READY record, receiver perhaps asleep | receiver's nap ends within 80 ms |
+//! | `commit-done` | READY record, receiver perhaps asleep | receiver's nap ends within 95 ms |
 //! | `commit-waking` | the same, wait word already 0 | the same |
 //! | `pad-moved` | BUSY record up to the ring's end | as any BUSY record |
 //!
