@@ -9,12 +9,15 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     payload::STAMP_LEN,
+    profile::Profile,
     scenario,
     transports::{ALL, find},
 };
 
 /// More producers than this and the ring has no slot for each.
 const PRODUCERS_MAX: u32 = 255;
+/// The largest ring that can be asked for.
+const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
 const RING_OVERHEAD: u64 = 16;
 
@@ -22,9 +25,10 @@ const EXAMPLES: &str = "\
 Examples:
   harness --producers 8                     verify and compare everything, about a minute
   harness verify --for 10m --seed 7         look longer for faults, replayable
-  harness compare --size 1k --transport ipmpsc,pipe
+  harness compare --size 1k,frame --transport ipmpsc,pipe
 
-Exit codes: 0 passed, 1 a promise broken, 2 usage, 3 inconclusive, 70 internal, 130 interrupted.";
+Exit codes: 0 passed, 1 a promise broken, 2 usage, 3 inconclusive, 5 a published report is stale,
+            70 internal, 130 interrupted.";
 
 /// Does this channel keep its promises, and which IPC transport should I use?
 #[derive(Debug, Parser)]
@@ -48,7 +52,28 @@ enum Word {
         #[arg(long, value_name = "N", default_value_t = scenario::KILLS)]
         kills: u64,
     },
-    /// What can be compared
+    /// Tables, plots and a page from recorded runs; measures nothing
+    Report {
+        /// Folders with runs.jsonl and env.json; results/latest if none is named
+        #[arg(value_name = "DIR")]
+        folders: Vec<PathBuf>,
+        /// Render in memory and compare with what is there; 5 if it differs or is stale
+        #[arg(long)]
+        check: bool,
+    },
+    /// What is in a ring, live or left behind: header, senders, records; only reads
+    Inspect {
+        /// The ring's file
+        path: PathBuf,
+    },
+    /// The records of a ring as they come; only reads
+    Tail {
+        /// The ring's file
+        path: PathBuf,
+    },
+    /// This machine: its noise, and what its memory and its scheduler cost
+    Doctor,
+    /// What can be compared, and what cannot run here and why
     Transports,
     #[command(name = "__worker", hide = true)]
     Worker,
@@ -67,20 +92,26 @@ struct Flags {
     /// How long to verify, or to compare if that is the command: 10s, 2m
     #[arg(long = "for", value_name = "D", value_parser = parse_duration, global = true)]
     duration: Option<Duration>,
-    /// Message sizes to compare: 64,1k,64k
+    /// Message sizes to compare: 64,1k,frame (a frame is 3840x2160 YUV 4:2:0, 12,441,600 bytes)
     #[arg(long = "size", value_name = "LIST", value_delimiter = ',', value_parser = parse_size,
           global = true)]
     sizes: Vec<u64>,
-    /// Bytes of the ring to compare with: 1m
+    /// Bytes of the ring to compare with: 1m; by default 1m, or more where the message is large
     #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
     ring: Option<u64>,
     /// Only these; `harness transports` lists them
     #[arg(long = "transport", value_name = "LIST", value_delimiter = ',', global = true)]
     transports: Vec<String>,
+    /// How much to do: quick 15 s, default 90 s, full says how long first
+    #[arg(long, value_name = "P", value_enum, default_value_t, global = true)]
+    profile: Profile,
+    /// A processor for each process, as far as there are any
+    #[arg(long, global = true)]
+    pin: bool,
     /// Rows on stdout, one JSON object a line
     #[arg(long, global = true)]
     json: bool,
-    /// Folder for report.md, runs.jsonl and env.json
+    /// Folder for the report and the rows it is made of
     #[arg(long, value_name = "DIR", global = true)]
     out: Option<PathBuf>,
     /// Results only
@@ -101,6 +132,17 @@ pub(crate) enum Order {
     Torture {
         kills: u64,
     },
+    Report {
+        folders: Vec<PathBuf>,
+        check: bool,
+    },
+    Inspect {
+        path: PathBuf,
+    },
+    Tail {
+        path: PathBuf,
+    },
+    Doctor,
     Transports,
     Worker,
     Janitor {
@@ -114,14 +156,26 @@ pub(crate) struct Options {
     pub(crate) producers: u32,
     pub(crate) seed: u64,
     pub(crate) duration: Option<Duration>,
+    /// Those that were named; the profile's if none.
     pub(crate) sizes: Vec<u64>,
-    pub(crate) ring_bytes: u64,
+    /// As said; otherwise it depends on the message.
+    pub(crate) ring_bytes: Option<u64>,
+    pub(crate) profile: Profile,
+    pub(crate) pin: bool,
     /// Those that were named; all if none.
     pub(crate) transports: Vec<&'static str>,
     pub(crate) json: bool,
     pub(crate) out: PathBuf,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
+}
+
+impl Options {
+    /// Bytes of the ring for messages of this size.
+    pub(crate) fn ring_for(&self, size: u64) -> u64 {
+        let enough = (2 * size).next_power_of_two().max(scenario::RING_BYTES);
+        self.ring_bytes.unwrap_or(enough)
+    }
 }
 
 /// Why there is nothing to do.
@@ -152,13 +206,19 @@ pub(crate) fn parse(
         Some(Word::Verify) => Order::Verify,
         Some(Word::Compare) => Order::Compare,
         Some(Word::Torture { kills }) => Order::Torture { kills },
+        Some(Word::Report { folders, check }) => Order::Report { folders, check },
+        Some(Word::Inspect { path }) => Order::Inspect { path },
+        Some(Word::Tail { path }) => Order::Tail { path },
+        Some(Word::Doctor) => Order::Doctor,
         Some(Word::Transports) => Order::Transports,
         Some(Word::Worker) => Order::Worker,
         Some(Word::Janitor { folder }) => Order::Janitor { folder },
     };
     let options = line.flags.check().map_err(Stop::Mistake)?;
-    let measures =
-        matches!(order, Order::All | Order::Verify | Order::Compare | Order::Torture { .. });
+    let measures = matches!(
+        order,
+        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor
+    );
     if measures {
         writable(&options.out).map_err(Stop::Mistake)?;
     }
@@ -168,7 +228,18 @@ pub(crate) fn parse(
 impl Flags {
     fn check(self) -> Result<Options, String> {
         let Flags {
-            producers, duration, sizes, ring, transports, json, out, quiet, verbose, ..
+            producers,
+            duration,
+            sizes,
+            ring,
+            transports,
+            profile,
+            pin,
+            json,
+            out,
+            quiet,
+            verbose,
+            ..
         } = self;
         if producers == 0 {
             return Err("--producers 0 sends nothing; use --producers 1 or more".into());
@@ -179,9 +250,7 @@ impl Flags {
                  use --producers {PRODUCERS_MAX} or fewer"
             ));
         }
-        let ring_bytes = ring.unwrap_or(scenario::RING_BYTES);
-        let sizes = if sizes.is_empty() { scenario::SIZES.to_vec() } else { sizes };
-        check_sizes(&sizes, ring_bytes)?;
+        check_sizes(&sizes, ring)?;
         let named = |name: String| match find(&name) {
             Some(transport) => Ok(transport.name()),
             None => Err(format!(
@@ -197,8 +266,10 @@ impl Flags {
             seed,
             duration,
             sizes,
-            ring_bytes,
+            ring_bytes: ring,
             transports,
+            profile,
+            pin,
             json,
             out,
             quiet,
@@ -207,9 +278,9 @@ impl Flags {
     }
 }
 
-fn check_sizes(sizes: &[u64], ring_bytes: u64) -> Result<(), String> {
-    if ring_bytes > 1 << 30 {
-        return Err(format!("--ring {ring_bytes} is above 1 GiB; use --ring 1024m or less"));
+fn check_sizes(sizes: &[u64], ring: Option<u64>) -> Result<(), String> {
+    if let Some(ring) = ring.filter(|&ring| ring > RING_MAX) {
+        return Err(format!("--ring {ring} is above 1 GiB; use --ring 1024m or less"));
     }
     for &size in sizes {
         if size < STAMP_LEN as u64 {
@@ -218,9 +289,13 @@ fn check_sizes(sizes: &[u64], ring_bytes: u64) -> Result<(), String> {
                  use --size {STAMP_LEN} or more"
             ));
         }
-        if size + RING_OVERHEAD > ring_bytes {
+        let ring = ring.unwrap_or(RING_MAX / 2);
+        if size > RING_MAX / 2 {
+            return Err(format!("--size {size} is above 512 MiB; use --size 512m or less"));
+        }
+        if size + RING_OVERHEAD > ring {
             return Err(format!(
-                "--size {size} does not fit a ring of {ring_bytes} bytes; \
+                "--size {size} does not fit a ring of {ring} bytes; \
                  use --ring {} or a smaller --size",
                 (size + RING_OVERHEAD).next_power_of_two()
             ));
@@ -261,8 +336,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
-    let hint = "write it like 64, 1k or 2m";
+    let hint = "write it like 64, 1k, 2m or frame";
     let lower = text.to_ascii_lowercase();
+    if lower == "frame" {
+        return Ok(scenario::FRAME);
+    }
     let (digits, shift) = match lower.strip_suffix(['k', 'm']) {
         Some(digits) if lower.ends_with('k') => (digits, 10),
         Some(digits) => (digits, 20),
@@ -296,10 +374,11 @@ mod tests {
             ("--producers 0", "--producers 1 or more"),
             ("--producers 256", "--producers 255 or fewer"),
             ("--producers many", "--help"),
-            ("--size 2m", "--ring 4194304 or a smaller --size"),
+            ("--size 2m --ring 1m", "--ring 4194304 or a smaller --size"),
+            ("--size 600m", "--size 512m or less"),
             ("--size 64k --ring 32k", "--ring 131072"),
             ("--size 8", "--size 16 or more"),
-            ("--size 1q", "write it like 64, 1k or 2m"),
+            ("--size 1q", "write it like 64, 1k, 2m or frame"),
             ("--size 99999999999999999999m", "write it like"),
             ("--ring 2000m", "--ring 1024m or less"),
             ("--for soon", "write it like 500ms, 10s or 2m"),
@@ -327,7 +406,7 @@ mod tests {
         let (order, options) = parse_words(words).expect("all of it is allowed");
         assert_eq!(order, Order::Compare);
         assert_eq!(options.sizes, [64, 1024, 2 << 20]);
-        assert_eq!(options.ring_bytes, 4 << 20);
+        assert_eq!(options.ring_bytes, Some(4 << 20));
         assert_eq!(options.transports, ["pipe", "null"]);
         assert_eq!(options.duration, Some(Duration::from_secs(2)));
         assert_eq!(options.seed, 9);

@@ -10,6 +10,7 @@ mod cmd;
 mod jobs;
 mod ledger;
 mod payload;
+mod profile;
 mod progress;
 mod protocol;
 mod record;

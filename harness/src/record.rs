@@ -19,6 +19,11 @@ pub(crate) enum Row {
     Verify(VerifyRow),
     Throughput(ThroughputRow),
     PingPong(PingPongRow),
+    Latency(LatencyRow),
+    Attach(AttachRow),
+    Idle(IdleRow),
+    Memory(MemoryRow),
+    Machine(MachineRow),
     Torture(TortureRow),
     Failed(FailedRow),
 }
@@ -28,6 +33,7 @@ pub(crate) enum Row {
 pub(crate) struct Cell {
     pub(crate) producers: u32,
     pub(crate) size: usize,
+    pub(crate) ring_bytes: u64,
     pub(crate) transport: String,
     /// A second measurement of the same transport in the same block; its spread is the noise.
     pub(crate) twin: bool,
@@ -82,6 +88,80 @@ pub(crate) struct PingPongRow {
     pub(crate) block: u32,
     /// (nanoseconds, how often).
     pub(crate) round_trips: Vec<(u64, u64)>,
+}
+
+/// Messages sent at a fixed rate, each timed from the moment it was due: an open loop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LatencyRow {
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
+    pub(crate) block: u32,
+    /// Messages a second that were due, over all producers.
+    pub(crate) offered_per_s: u64,
+    /// Whether the producers could not keep that rate, so that the times mean nothing.
+    pub(crate) saturated: bool,
+    pub(crate) messages: u64,
+    pub(crate) elapsed_ns: u64,
+    /// From when a message was due until it was received, as (nanoseconds, how often).
+    pub(crate) response: Vec<(u64, u64)>,
+    /// From when its send began until it was received.
+    pub(crate) service: Vec<(u64, u64)>,
+    /// From when it was due until its send began: the generator's own lateness.
+    pub(crate) lag: Vec<(u64, u64)>,
+    /// What the whole run was spent on, warm-up included.
+    pub(crate) total_messages: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+}
+
+/// A producer joins a channel that others use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AttachRow {
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
+    pub(crate) block: u32,
+    /// The call that connects, as (nanoseconds, how often).
+    pub(crate) connect: Vec<(u64, u64)>,
+    /// From the start of that call until the consumer has the producer's first message.
+    pub(crate) first_message: Vec<(u64, u64)>,
+}
+
+/// A consumer that waits for nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IdleRow {
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
+    pub(crate) block: u32,
+    pub(crate) elapsed_ns: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+}
+
+/// What a channel makes its processes hold: the growth of their proportional share of resident
+/// memory from before the channel until after traffic that filled it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MemoryRow {
+    #[serde(flatten)]
+    pub(crate) cell: Cell,
+    pub(crate) consumer_bytes: u64,
+    /// The median over producers.
+    pub(crate) producer_bytes: u64,
+}
+
+/// What the machine itself does, whatever the transport.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MachineRow {
+    /// What was probed, such as `cache line round trip`.
+    pub(crate) probe: String,
+    /// `ns`, `%`, `GB/s`.
+    pub(crate) unit: String,
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
+    /// How many values that is.
+    pub(crate) count: usize,
 }
 
 /// Messages of awkward sizes through one channel.
@@ -148,14 +228,29 @@ pub(crate) struct Env {
     pub(crate) revision: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) seed: u64,
-    /// (transport, version).
-    pub(crate) versions: Vec<(String, String)>,
+    /// Every transport this build knows, measured or not.
+    pub(crate) transports: Vec<Stamp>,
+}
+
+/// A transport as it was in that build on that machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) about: String,
+    /// Why it cannot run there, if it cannot.
+    pub(crate) missing: Option<String>,
 }
 
 impl Env {
     /// The stamp of this run.
     pub(crate) fn collect(seed: u64) -> Env {
-        let version = |t: &dyn crate::transports::Transport| (t.name().into(), t.version().into());
+        let stamp = |transport: &dyn crate::transports::Transport| Stamp {
+            name: transport.name().into(),
+            version: transport.version().into(),
+            about: transport.about().into(),
+            missing: transport.missing(),
+        };
         Env {
             cpu: cpu_model(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -169,7 +264,7 @@ impl Env {
             revision: revision(),
             arguments: arguments(std::env::args().skip(1)),
             seed,
-            versions: ALL.into_iter().map(version).collect(),
+            transports: ALL.into_iter().map(stamp).collect(),
         }
     }
 }
@@ -225,8 +320,14 @@ mod tests {
 
     #[test]
     fn rows_survive_the_file() {
-        let cell =
-            Cell { producers: 2, size: 64, transport: "pipe".into(), twin: false, pinned: false };
+        let cell = Cell {
+            producers: 2,
+            size: 64,
+            ring_bytes: 1 << 20,
+            transport: "pipe".into(),
+            twin: false,
+            pinned: false,
+        };
         let row = Row::PingPong(PingPongRow { cell, block: 1, round_trips: vec![(5, 2)] });
         let folder = tempfile::tempdir().expect("a test needs a temporary folder");
         let path = folder.path().join("runs.jsonl");
@@ -248,7 +349,7 @@ mod tests {
     fn the_stamp_knows_the_compiler_and_every_transport() {
         let env = Env::collect(7);
         assert!(env.rustc.starts_with("rustc "), "{}", env.rustc);
-        assert_eq!(env.versions.len(), ALL.len());
+        assert_eq!(env.transports.len(), ALL.len());
         assert!(!env.target.is_empty() && !env.opt_level.is_empty());
     }
 }

@@ -48,6 +48,8 @@ pub(crate) const VERIFY: [Scenario; 10] = [
     scenario("short messages, shared", 2, 1 << 20, Producers::All, Mix::Short, 40),
 ];
 
+/// A 3840x2160 frame in YUV 4:2:0, the message that ipmpsc was made for.
+pub(crate) const FRAME: u64 = 3840 * 2160 * 3 / 2;
 /// Message sizes that are compared.
 pub(crate) const SIZES: [u64; 3] = [64, 1 << 10, 64 << 10];
 /// Message sizes whose round trip is compared.

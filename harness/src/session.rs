@@ -64,6 +64,7 @@ pub(crate) enum Ending {
     Broken = 1,
     Usage = 2,
     Inconclusive = 3,
+    Stale = 5,
     Internal = 70,
     Interrupted = 130,
 }

@@ -218,10 +218,11 @@ fn throughput_sheets(rows: &[Row]) -> Vec<Sheet> {
         let rows = by_cell.get(cell).map_or(&[][..], |rows| rows);
         rows.iter().map(|row| (row.block, row.rate())).collect()
     };
-    let places: BTreeSet<_> = by_cell.keys().map(|cell| (cell.producers, cell.size)).collect();
+    let places: BTreeSet<_> =
+        by_cell.keys().map(|cell| (cell.producers, cell.size, cell.ring_bytes)).collect();
     places
         .into_iter()
-        .map(|(producers, size)| {
+        .map(|(producers, size, ring_bytes)| {
             let title = format!("Throughput, {} from {producers} to one", bytes(size as u64));
             let head = [
                 "transport",
@@ -238,6 +239,7 @@ fn throughput_sheets(rows: &[Row]) -> Vec<Sheet> {
             let cell = |transport: &str, twin| Cell {
                 producers,
                 size,
+                ring_bytes,
                 transport: transport.into(),
                 twin,
                 pinned: false,
@@ -325,7 +327,8 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
             by_cell.entry(&row.cell).or_default().push(row);
         }
     }
-    let places: BTreeSet<_> = by_cell.keys().map(|cell| (cell.size, cell.pinned)).collect();
+    let places: BTreeSet<_> =
+        by_cell.keys().map(|cell| (cell.size, cell.ring_bytes, cell.pinned)).collect();
     let head = [
         "transport",
         "bytes",
@@ -338,11 +341,12 @@ fn ping_pong_sheet(rows: &[Row]) -> Option<Sheet> {
         "p50 vs ipc-channel",
     ];
     let mut sheet = Sheet::new("Round trip, one message each way in turn".into(), &head);
-    for (size, pinned) in places {
+    for (size, ring_bytes, pinned) in places {
         let placed = if pinned { "pinned" } else { "freely" };
         let cell = |transport: &str, twin| Cell {
             producers: 1,
             size,
+            ring_bytes,
             transport: transport.into(),
             twin,
             pinned,
@@ -441,6 +445,7 @@ mod tests {
             cell: Cell {
                 producers: 2,
                 size: 1_000,
+                ring_bytes: 1 << 20,
                 transport: transport.into(),
                 twin,
                 pinned: false,
@@ -495,7 +500,14 @@ mod tests {
     fn round_trips_merge_and_faster_is_shorter() {
         let row = |transport: &str, twin, block, trips: &[(u64, u64)]| {
             let transport = transport.into();
-            let cell = Cell { producers: 1, size: 64, transport, twin, pinned: false };
+            let cell = Cell {
+                producers: 1,
+                size: 64,
+                ring_bytes: 1 << 20,
+                transport,
+                twin,
+                pinned: false,
+            };
             Row::PingPong(PingPongRow { cell, block, round_trips: trips.to_vec() })
         };
         let rows = [

@@ -13,7 +13,7 @@ use crate::{
     child::{Crew, Plan, Trouble},
     protocol::Task,
     record::{Cell, PingPongRow, Row, ThroughputRow},
-    scenario::{BLOCKS, PING_PONG_SIZES},
+    scenario::{BLOCKS, PING_PONG_SIZES, SIZES},
     session::{Channel, Session},
     transports::{ALL, find},
 };
@@ -96,6 +96,7 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
     let options = &session.options;
     let all: Vec<_> = ALL.iter().map(|transport| transport.name()).collect();
     let names = if options.transports.is_empty() { &all } else { &options.transports };
+    let sizes = if options.sizes.is_empty() { &SIZES[..] } else { &options.sizes };
     let counts = BTreeSet::from([1, options.producers]);
     // A round trip depends on whether both sides share a processor, which the scheduler decides
     // anew each time; where there are two, it is measured that way and with one each.
@@ -108,18 +109,20 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
         for &twin in twins {
             let cell = |producers, size, pinned| {
                 let size = usize::try_from(size).expect("args keeps sizes below a ring's");
-                Cell { producers, size, transport: transport.into(), twin, pinned }
+                let transport = transport.into();
+                let ring_bytes = options.ring_for(size as u64);
+                Cell { producers, size, ring_bytes, transport, twin, pinned }
             };
-            for &size in &options.sizes {
+            for &size in sizes {
                 // Without processes there is no other number of them.
                 let counts = counts.iter().filter(|&&producers| joins || producers == 1);
                 let cell = |&producers| (Kind::Throughput, cell(producers, size, false));
                 cells.extend(counts.map(cell));
             }
-            let sizes = PING_PONG_SIZES.iter().filter(|size| options.sizes.contains(size));
+            let turns = PING_PONG_SIZES.iter().filter(|size| sizes.contains(size));
             if joins {
                 for (&size, &pinned) in
-                    sizes.flat_map(|size| pinnings.iter().map(move |p| (size, p)))
+                    turns.flat_map(|size| pinnings.iter().map(move |p| (size, p)))
                 {
                     cells.push((Kind::PingPong, cell(1, size, pinned)));
                 }
@@ -170,7 +173,7 @@ fn measure_once(
         Kind::PingPong => Task::PingPong { size, warmup_ns, measure_ns, pinned: cell.pinned },
     };
     let channel = Channel {
-        ring_bytes: session.options.ring_bytes,
+        ring_bytes: cell.ring_bytes,
         message_max: size as u64,
         producers: cell.producers,
         seed: session.options.seed,
@@ -212,7 +215,11 @@ mod tests {
 
     fn cell(transport: &str, size: usize) -> (Kind, Cell) {
         let transport = transport.into();
-        (Kind::Throughput, Cell { producers: 1, size, transport, twin: false, pinned: false })
+        let ring_bytes = 1 << 20;
+        (
+            Kind::Throughput,
+            Cell { producers: 1, size, ring_bytes, transport, twin: false, pinned: false },
+        )
     }
 
     #[test]

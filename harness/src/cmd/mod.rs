@@ -1,6 +1,9 @@
 //! The commands. None imports another; what several need is in `session` and `child`.
 
 mod compare;
+mod doctor;
+mod inspect;
+mod report;
 mod torture;
 mod transports;
 mod verify;
@@ -25,7 +28,10 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             transports::run(&options);
             return Ok(Ending::Passed);
         }
-        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } => {}
+        Order::Report { folders, check } => return report::run(&options, &folders, check),
+        Order::Inspect { path } => return inspect::inspect(&options, &path),
+        Order::Tail { path } => return inspect::tail(&options, &path),
+        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor => {}
     }
     let mut session = Session::start(options)?;
     match order {
@@ -35,6 +41,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             let time = session.options.duration;
             compare::run(&mut session, time)?;
         }
+        Order::Doctor => doctor::run(&mut session)?,
         Order::Torture { kills } => torture::run(&mut session, kills)?,
         _ => {
             verify::run(&mut session)?;

@@ -27,6 +27,10 @@ pub(crate) trait Transport: Sync {
     fn about(&self) -> &'static str;
     /// Its version, or what provides it.
     fn version(&self) -> &'static str;
+    /// Why it cannot run on this machine or in this build, if it cannot.
+    fn missing(&self) -> Option<String> {
+        None
+    }
     /// Whether it leads from one process to another at all.
     fn joins_processes(&self) -> bool {
         true
