@@ -7,15 +7,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{
-    payload::STAMP_LEN,
-    profile::Profile,
-    scenario,
-    transports::{ALL, find},
-};
+use crate::{payload::STAMP_LEN, profile::Profile, scenario, transports::find};
 
 /// More producers than this and the ring has no slot for each.
 const PRODUCERS_MAX: u32 = 255;
+/// How many there are unless said otherwise.
+const PRODUCERS: u32 = 4;
 /// The largest ring that can be asked for.
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
@@ -28,97 +25,144 @@ Examples:
   harness compare --size 1k,frame --transport ipmpsc,pipe
 
 Exit codes: 0 passed, 1 a promise broken, 2 usage, 3 inconclusive, 5 a published report is stale,
-            70 internal, 130 interrupted.";
+            70 internal, 130 interrupted";
 
 /// Does this channel keep its promises, and which IPC transport should I use?
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Word>,
     #[command(flatten)]
-    flags: Flags,
+    load: Load,
+    #[command(flatten)]
+    grid: Grid,
+    #[command(flatten)]
+    voice: Voice,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 enum Word {
     /// No faults: awkward sizes around the ring's end, every message accounted for
-    Verify,
-    /// Every transport by size and by producers, interleaved
-    Compare,
+    Verify {
+        #[command(flatten)]
+        load: Load,
+        #[command(flatten)]
+        voice: Voice,
+    },
+    /// Every transport by size, by producers and by load, interleaved
+    Compare {
+        #[command(flatten)]
+        load: Load,
+        #[command(flatten)]
+        grid: Grid,
+        #[command(flatten)]
+        voice: Voice,
+    },
     /// Kill producers under load; lose nothing that was acknowledged
     Torture {
         /// How many producers to kill
         #[arg(long, value_name = "N", default_value_t = scenario::KILLS)]
         kills: u64,
+        #[command(flatten)]
+        load: Load,
+        #[command(flatten)]
+        voice: Voice,
     },
     /// Tables, plots and a page from recorded runs; measures nothing
     Report {
-        /// Folders with runs.jsonl and env.json; results/latest if none is named
+        /// Folders with runs.jsonl and env.json [default: results/latest]
         #[arg(value_name = "DIR")]
         folders: Vec<PathBuf>,
         /// Render in memory and compare with what is there; 5 if it differs or is stale
         #[arg(long)]
         check: bool,
+        #[command(flatten)]
+        voice: Voice,
     },
     /// What is in a ring, live or left behind: header, senders, records; only reads
     Inspect {
         /// The ring's file
         path: PathBuf,
+        #[command(flatten)]
+        voice: Voice,
     },
     /// The records of a ring as they come; only reads
     Tail {
         /// The ring's file
         path: PathBuf,
+        /// How long: 10s, 2m [default: until Ctrl-C]
+        #[arg(long = "for", value_name = "D", value_parser = parse_duration)]
+        duration: Option<Duration>,
+        #[command(flatten)]
+        voice: Voice,
     },
     /// This machine: its noise, and what its memory and its scheduler cost
-    Doctor,
+    Doctor {
+        #[command(flatten)]
+        voice: Voice,
+    },
     /// What can be compared, and what cannot run here and why
-    Transports,
+    Transports {
+        #[command(flatten)]
+        voice: Voice,
+    },
     #[command(name = "__worker", hide = true)]
     Worker,
     #[command(name = "__janitor", hide = true)]
     Janitor { folder: PathBuf },
 }
 
-#[derive(Clone, Debug, Args)]
-struct Flags {
+/// What every run of real processes is told.
+#[derive(Clone, Debug, Default, Args)]
+struct Load {
     /// Producer processes
-    #[arg(long, value_name = "N", default_value_t = 4, global = true)]
+    #[arg(long, value_name = "N", default_value_t = PRODUCERS)]
     producers: u32,
     /// Repeats the random choices of an earlier run
-    #[arg(long, value_name = "S", global = true)]
+    #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// How long to verify, or to compare if that is the command: 10s, 2m
-    #[arg(long = "for", value_name = "D", value_parser = parse_duration, global = true)]
+    /// How long to verify, or what the command does: 10s, 2m
+    #[arg(long = "for", value_name = "D", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// Message sizes to compare: 64,1k,frame (a frame is 3840x2160 YUV 4:2:0, 12,441,600 bytes)
-    #[arg(long = "size", value_name = "LIST", value_delimiter = ',', value_parser = parse_size,
-          global = true)]
-    sizes: Vec<u64>,
-    /// Bytes of the ring to compare with: 1m; by default 1m, or more where the message is large
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
-    ring: Option<u64>,
     /// Only these; `harness transports` lists them
-    #[arg(long = "transport", value_name = "LIST", value_delimiter = ',', global = true)]
+    #[arg(long = "transport", value_name = "LIST", value_delimiter = ',')]
     transports: Vec<String>,
-    /// How much to do: quick 15 s, default 90 s, full says how long first
-    #[arg(long, value_name = "P", value_enum, default_value_t, global = true)]
+    /// Folder for the report and its rows [default: results/latest]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What a comparison covers.
+#[derive(Clone, Debug, Default, Args)]
+struct Grid {
+    /// Message sizes: 64,1k,frame (12,441,600 bytes, 3840x2160 in YUV 4:2:0)
+    #[arg(long = "size", value_name = "LIST", value_delimiter = ',', value_parser = parse_size)]
+    sizes: Vec<u64>,
+    /// Bytes of the ring [default: 1m, or twice the message]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    ring: Option<u64>,
+    /// quick: 15 s; default: at most 90 s; full: says how long first
+    #[arg(long, value_name = "P", value_enum, default_value_t, hide_possible_values = true)]
+    #[arg(hide_default_value = true)]
     profile: Profile,
     /// A processor for each process, as far as there are any
-    #[arg(long, global = true)]
+    #[arg(long)]
     pin: bool,
+}
+
+/// How it speaks.
+#[derive(Clone, Copy, Debug, Default, Args)]
+struct Voice {
     /// Rows on stdout, one JSON object a line
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
-    /// Folder for the report and the rows it is made of
-    #[arg(long, value_name = "DIR", global = true)]
-    out: Option<PathBuf>,
     /// Results only
-    #[arg(short, long, global = true)]
+    #[arg(short, long)]
     quiet: bool,
     /// Every run by name
-    #[arg(short, long, global = true)]
+    #[arg(short, long)]
     verbose: bool,
 }
 
@@ -165,7 +209,8 @@ pub(crate) struct Options {
     /// Those that were named; all if none.
     pub(crate) transports: Vec<&'static str>,
     pub(crate) json: bool,
-    pub(crate) out: PathBuf,
+    /// Where the results go; nowhere if none.
+    pub(crate) out: Option<PathBuf>,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
 }
@@ -193,89 +238,90 @@ pub(crate) fn parse(
 ) -> Result<(Order, Options), Stop> {
     let line = CommandLine::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() {
+            // The first paragraph says what; usage and hints follow it.
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            let first = first.strip_prefix("error: ").unwrap_or(first);
-            Stop::Mistake(format!("{first}; `harness --help` shows what can be said"))
+            let lines: Vec<_> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
+            let what = lines.join(" ");
+            let what = what.strip_prefix("error: ").unwrap_or(&what);
+            Stop::Mistake(format!("{what}; `harness --help` shows what can be said"))
         } else {
             Stop::Answer(error.to_string())
         }
     })?;
-    let order = match line.command {
-        None => Order::All,
-        Some(Word::Verify) => Order::Verify,
-        Some(Word::Compare) => Order::Compare,
-        Some(Word::Torture { kills }) => Order::Torture { kills },
-        Some(Word::Report { folders, check }) => Order::Report { folders, check },
-        Some(Word::Inspect { path }) => Order::Inspect { path },
-        Some(Word::Tail { path }) => Order::Tail { path },
-        Some(Word::Doctor) => Order::Doctor,
-        Some(Word::Transports) => Order::Transports,
-        Some(Word::Worker) => Order::Worker,
-        Some(Word::Janitor { folder }) => Order::Janitor { folder },
+    let no_grid = Grid::default();
+    let (order, load, grid, voice) = match line.command {
+        None => (Order::All, line.load, line.grid, line.voice),
+        Some(Word::Verify { load, voice }) => (Order::Verify, load, no_grid, voice),
+        Some(Word::Compare { load, grid, voice }) => (Order::Compare, load, grid, voice),
+        Some(Word::Torture { kills, load, voice }) => {
+            (Order::Torture { kills }, load, no_grid, voice)
+        }
+        Some(word) => {
+            let (order, duration, voice) = word.without_load();
+            let load = Load { producers: PRODUCERS, duration, ..Load::default() };
+            (order, load, no_grid, voice)
+        }
     };
-    let options = line.flags.check().map_err(Stop::Mistake)?;
-    let measures = matches!(
-        order,
-        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor
-    );
-    if measures {
-        writable(&options.out).map_err(Stop::Mistake)?;
+    let mut options = check(load, grid, voice).map_err(Stop::Mistake)?;
+    if matches!(order, Order::All | Order::Verify | Order::Compare | Order::Torture { .. }) {
+        let out = options.out.get_or_insert_with(default_out);
+        writable(out).map_err(Stop::Mistake)?;
     }
     Ok((order, options))
 }
 
-impl Flags {
-    fn check(self) -> Result<Options, String> {
-        let Flags {
-            producers,
-            duration,
-            sizes,
-            ring,
-            transports,
-            profile,
-            pin,
-            json,
-            out,
-            quiet,
-            verbose,
-            ..
-        } = self;
-        if producers == 0 {
-            return Err("--producers 0 sends nothing; use --producers 1 or more".into());
+impl Word {
+    /// A command that starts no producers, and how long it may take.
+    fn without_load(self) -> (Order, Option<Duration>, Voice) {
+        match self {
+            Word::Report { folders, check, voice } => {
+                (Order::Report { folders, check }, None, voice)
+            }
+            Word::Inspect { path, voice } => (Order::Inspect { path }, None, voice),
+            Word::Tail { path, duration, voice } => (Order::Tail { path }, duration, voice),
+            Word::Doctor { voice } => (Order::Doctor, None, voice),
+            Word::Transports { voice } => (Order::Transports, None, voice),
+            Word::Worker => (Order::Worker, None, Voice::default()),
+            Word::Janitor { folder } => (Order::Janitor { folder }, None, Voice::default()),
+            Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
+                unreachable!("`parse` has taken these")
+            }
         }
-        if producers > PRODUCERS_MAX {
-            return Err(format!(
-                "--producers {producers} is more than a ring has slots for; \
-                 use --producers {PRODUCERS_MAX} or fewer"
-            ));
-        }
-        check_sizes(&sizes, ring)?;
-        let named = |name: String| match find(&name) {
-            Some(transport) => Ok(transport.name()),
-            None => Err(format!(
-                "--transport {name} is unknown; use some of {}",
-                ALL.map(|transport| transport.name()).join(",")
-            )),
-        };
-        let transports = transports.into_iter().map(named).collect::<Result<_, _>>()?;
-        let seed = self.seed.unwrap_or_else(random_seed);
-        let out = out.unwrap_or_else(default_out);
-        Ok(Options {
-            producers,
-            seed,
-            duration,
-            sizes,
-            ring_bytes: ring,
-            transports,
-            profile,
-            pin,
-            json,
-            out,
-            quiet,
-            verbose,
-        })
     }
+}
+
+fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
+    let Load { producers, seed, duration, transports, out } = load;
+    let Grid { sizes, ring, profile, pin } = grid;
+    let Voice { json, quiet, verbose } = voice;
+    if producers == 0 {
+        return Err("--producers 0 sends nothing; use --producers 1 or more".into());
+    }
+    if producers > PRODUCERS_MAX {
+        return Err(format!(
+            "--producers {producers} is more than a ring has slots for; \
+             use --producers {PRODUCERS_MAX} or fewer"
+        ));
+    }
+    check_sizes(&sizes, ring)?;
+    let named = |name: String| match find(&name) {
+        Some(transport) => Ok(transport.name()),
+        None => Err(format!("--transport {name} is unknown; `harness transports` lists them")),
+    };
+    Ok(Options {
+        producers,
+        seed: seed.unwrap_or_else(random_seed),
+        duration,
+        sizes,
+        ring_bytes: ring,
+        profile,
+        pin,
+        transports: transports.into_iter().map(named).collect::<Result<_, _>>()?,
+        json,
+        out,
+        quiet,
+        verbose,
+    })
 }
 
 fn check_sizes(sizes: &[u64], ring: Option<u64>) -> Result<(), String> {
@@ -355,10 +401,7 @@ mod tests {
     use super::*;
 
     fn parse_words(words: &str) -> Result<(Order, Options), Stop> {
-        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
-        let out = format!("--out={}", folder.path().display());
-        let words = words.split_whitespace().chain([out.as_str()]);
-        parse(std::iter::once("harness").chain(words).map(std::ffi::OsString::from))
+        parse(std::iter::once("harness").chain(words.split_whitespace()).map(Into::into))
     }
 
     fn mistake(words: &str) -> String {
@@ -383,9 +426,12 @@ mod tests {
             ("--ring 2000m", "--ring 1024m or less"),
             ("--for soon", "write it like 500ms, 10s or 2m"),
             ("--for 0s", "write it like 500ms, 10s or 2m"),
-            ("--transport pigeon", "use some of ipmpsc,"),
+            ("--transport pigeon", "`harness transports`"),
             ("torture --kills some", "--help"),
             ("dance", "--help"),
+            ("inspect", "--help"),
+            ("--seed 7 verify", "--help"),
+            ("inspect ring --producers 3", "--help"),
         ] {
             let line = mistake(words);
             assert!(line.contains(hint), "{words}: {line}");
@@ -402,24 +448,33 @@ mod tests {
 
     #[test]
     fn what_is_said_is_what_is_meant() {
+        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
+        let out = folder.path().display();
         let words = "compare --size 64,1K,2m --ring 4m --transport pipe,null --for 2s --seed 9";
-        let (order, options) = parse_words(words).expect("all of it is allowed");
+        let words = format!("{words} --profile quick --out {out}");
+        let (order, options) = parse_words(&words).expect("all of it is allowed");
         assert_eq!(order, Order::Compare);
         assert_eq!(options.sizes, [64, 1024, 2 << 20]);
         assert_eq!(options.ring_bytes, Some(4 << 20));
         assert_eq!(options.transports, ["pipe", "null"]);
         assert_eq!(options.duration, Some(Duration::from_secs(2)));
         assert_eq!(options.seed, 9);
-        let (order, options) = parse_words("").expect("nothing need be said");
+        assert_eq!(options.profile, Profile::Quick);
+        let (order, options) = parse_words(&format!("--out {out}")).expect("nothing need be said");
         assert_eq!((order, options.producers), (Order::All, 4));
-        let (order, _) = parse_words("torture --kills 5").expect("a command with a flag");
+        let words = format!("torture --kills 5 --out {out}");
+        let (order, _) = parse_words(&words).expect("a command with a flag");
         assert_eq!(order, Order::Torture { kills: 5 });
+        let (order, options) = parse_words("tail ring --for 1s").expect("it makes no folder");
+        assert_eq!(order, Order::Tail { path: "ring".into() });
+        assert_eq!(options.duration, Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn help_fits_a_screen_and_shows_three_examples() {
         let Err(Stop::Answer(help)) = parse_words("--help") else { panic!("help is an answer") };
         assert!(help.lines().count() <= 40, "{} lines", help.lines().count());
+        assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         assert_eq!(help.lines().filter(|line| line.starts_with("  harness ")).count(), 3);
         assert!(!help.contains("__worker"));
     }

@@ -7,6 +7,7 @@ mod args;
 mod checks;
 mod child;
 mod cmd;
+mod folder;
 mod jobs;
 mod ledger;
 mod payload;

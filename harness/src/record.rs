@@ -1,7 +1,7 @@
 //! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves behind, and all that
 //! tables are made of.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -205,9 +205,8 @@ pub(crate) struct FailedRow {
     pub(crate) what: String,
 }
 
-/// Reads the rows back.
-pub(crate) fn read_rows(path: &Path) -> Result<Vec<Row>> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+/// Reads the rows of a `runs.jsonl` back.
+pub(crate) fn parse_rows(text: &str) -> Result<Vec<Row>> {
     text.lines()
         .map(|line| serde_json::from_str(line).with_context(|| format!("a row: {line}")))
         .collect()
@@ -329,14 +328,10 @@ mod tests {
             pinned: false,
         };
         let row = Row::PingPong(PingPongRow { cell, block: 1, round_trips: vec![(5, 2)] });
-        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
-        let path = folder.path().join("runs.jsonl");
         let line = serde_json::to_string(&row).expect("plain data");
-        fs::write(&path, format!("{line}\n{line}\n")).expect("the folder is writable");
-        let rows = read_rows(&path).expect("two rows were written");
+        let rows = parse_rows(&format!("{line}\n{line}\n")).expect("two rows were written");
         assert!(matches!(&rows[..], [Row::PingPong(a), Row::PingPong(_)] if a.block == 1));
-        fs::write(&path, "not a row\n").expect("the folder is writable");
-        assert!(read_rows(&path).is_err());
+        assert!(parse_rows("not a row\n").is_err());
     }
 
     #[test]

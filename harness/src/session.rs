@@ -18,9 +18,10 @@ use anyhow::{Context, Result};
 use crate::{
     args::Options,
     child::{self, INTERRUPTED, Plan, Trouble},
+    folder,
     progress::Progress,
     protocol::Task,
-    record::{Env, FailedRow, Row, read_rows},
+    record::{Env, FailedRow, Row, parse_rows},
     table,
     transports::{Setup, is_ours},
 };
@@ -39,7 +40,7 @@ pub(crate) struct Session {
     pub(crate) options: Options,
     pub(crate) progress: Progress,
     folder: Folder,
-    runs: File,
+    rows: Vec<String>,
     channels: u32,
     tally: Tally,
     started: Instant,
@@ -75,12 +76,10 @@ impl Session {
         ctrlc::set_handler(|| INTERRUPTED.store(true, Relaxed)).context("watch for Ctrl-C")?;
         let progress = Progress::new(options.quiet, options.verbose);
         progress.say(&format!("seed {}, replay with --seed {}", options.seed, options.seed));
-        let env = serde_json::to_string_pretty(&Env::collect(options.seed))?;
-        fs::write(options.out.join("env.json"), env + "\n").context("write env.json")?;
-        let runs = File::create(options.out.join("runs.jsonl")).context("write runs.jsonl")?;
         let folder = Folder::create().context("a folder for this run's rings")?;
+        let rows = Vec::new();
         let (channels, tally, started) = (0, Tally::default(), Instant::now());
-        Ok(Session { options, progress, folder, runs, channels, tally, started })
+        Ok(Session { options, progress, folder, rows, channels, tally, started })
     }
 
     /// A plan for a channel of its own.
@@ -116,11 +115,11 @@ impl Session {
     /// Writes a row down.
     pub(crate) fn record(&mut self, row: &Row) -> Result<()> {
         let line = serde_json::to_string(row)?;
-        writeln!(self.runs, "{line}").context("write runs.jsonl")?;
         if self.options.json {
-            // Whoever reads has gone; the files are still wanted.
+            // Whoever reads may have gone; the files are still wanted.
             let _ = writeln!(io::stdout().lock(), "{line}");
         }
+        self.rows.push(line);
         Ok(())
     }
 
@@ -184,21 +183,26 @@ impl Session {
         self.started.elapsed() > CAP
     }
 
-    /// Renders the report from the rows in the file, says the tally, and ends.
+    /// Renders the report from the rows, puts it where it belongs, says the tally, and ends.
     pub(crate) fn finish(mut self) -> Result<Ending> {
         self.progress.end();
-        self.runs.flush().context("write runs.jsonl")?;
-        let out = &self.options.out;
-        let rows = read_rows(&out.join("runs.jsonl"))?;
-        let env = fs::read_to_string(out.join("env.json")).context("read env.json")?;
-        let env = serde_json::from_str(&env).context("env.json")?;
+        let runs: String = self.rows.iter().flat_map(|row| [row, "\n"]).collect();
+        let rows = parse_rows(&runs)?;
+        let env = Env::collect(self.options.seed);
         let interrupted = INTERRUPTED.load(Relaxed);
-        let report = table::report(&rows, &env, interrupted);
-        fs::write(out.join("report.md"), report).context("write report.md")?;
+        if let Some(out) = &self.options.out {
+            let report = table::report(&rows, &env, interrupted);
+            let env = serde_json::to_string_pretty(&env)? + "\n";
+            let files = [("runs.jsonl", runs), ("env.json", env), ("report.md", report)]
+                .map(|(name, text)| (name.to_owned(), text.into_bytes()));
+            folder::replace(out, &files)?;
+        }
         for table in table::screen(&rows) {
             self.progress.insist(&table);
         }
-        self.progress.say(&format!("report: {}", out.join("report.md").display()));
+        if let Some(out) = &self.options.out {
+            self.progress.say(&format!("report: {}", out.join("report.md").display()));
+        }
         let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
             .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));

@@ -1,6 +1,8 @@
 //! The built harness from outside: exit codes, the last line, the files, and that nothing stays
 //! behind however it ends.
 
+mod screens;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -100,41 +102,10 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn mistakes_are_one_line_and_exit_2() {
-    let run = Run::new();
-    for words in ["--producers 0", "--size 2m", "--transport pigeon", "--for soon", "dance"] {
-        let output = run.output(words);
-        assert_eq!(output.status.code(), Some(2), "{words}");
-        assert_eq!(stderr(&output).lines().count(), 1, "{words}: {}", stderr(&output));
-        assert!(output.stdout.is_empty(), "{words}");
-    }
-}
-
-#[test]
-fn an_unwritable_folder_is_a_mistake() {
-    let run = Run::new();
-    fs::write(run.out(), "a file where the folder should be").expect("the folder is writable");
-    let output = run.output("verify");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--out DIR"), "{}", stderr(&output));
-}
-
-#[test]
-fn help_and_the_list_of_transports_are_answers() {
-    let run = Run::new();
-    let help = run.output("--help");
-    assert_eq!(help.status.code(), Some(0));
-    assert!(help.stderr.is_empty());
-    let list = run.output("transports --json");
-    assert_eq!(list.status.code(), Some(0));
-    let lines = json_lines(&String::from_utf8_lossy(&list.stdout));
-    assert!(lines.iter().any(|line| line["transport"] == "ipmpsc-zero-copy"));
-}
-
-#[test]
 fn every_transport_delivers_all_sizes_of_three_producers_in_order() {
     let run = Run::new();
-    let list = run.output("transports --json");
+    let list = Command::new(env!("CARGO_BIN_EXE_harness")).args(["transports", "--json"]).output();
+    let list = list.expect("the harness starts");
     let lines = json_lines(&String::from_utf8_lossy(&list.stdout));
     let names: Vec<_> = lines.iter().filter_map(|line| line["transport"].as_str()).collect();
     let words = format!("verify --producers 3 --for 4s --transport {}", names.join(","));
