@@ -20,6 +20,8 @@ const PRODUCERS_MAX: u32 = 255;
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
 const RING_OVERHEAD: u64 = 16;
+/// The most of a message that is shown; a screen has long scrolled away by then.
+const SHOWN_MAX: i64 = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,13 +65,24 @@ enum Word {
     },
     /// What is in a ring, live or left behind: header, senders, records; only reads
     Inspect {
-        /// The ring's file
+        /// The ring's file, or /proc/PID/fd/N for a ring without one
         path: PathBuf,
+        /// How many records to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        records: u64,
+        /// How much of each message to show, in bytes
+        #[arg(long, value_name = "N", default_value_t = 32,
+              value_parser = clap::value_parser!(u32).range(..=SHOWN_MAX))]
+        bytes: u32,
     },
-    /// The records of a ring as they come; only reads
+    /// The records of a ring as they come, as far as they can be read in time; only reads
     Tail {
-        /// The ring's file
+        /// The ring's file, or /proc/PID/fd/N for a ring without one
         path: PathBuf,
+        /// How much of each message to show, in bytes
+        #[arg(long, value_name = "N", default_value_t = 32,
+              value_parser = clap::value_parser!(u32).range(..=SHOWN_MAX))]
+        bytes: u32,
     },
     /// This machine: its noise, and what its memory and its scheduler cost
     Doctor,
@@ -138,9 +151,12 @@ pub(crate) enum Order {
     },
     Inspect {
         path: PathBuf,
+        records: u64,
+        bytes: u32,
     },
     Tail {
         path: PathBuf,
+        bytes: u32,
     },
     Doctor,
     Transports,
@@ -207,8 +223,8 @@ pub(crate) fn parse(
         Some(Word::Compare) => Order::Compare,
         Some(Word::Torture { kills }) => Order::Torture { kills },
         Some(Word::Report { folders, check }) => Order::Report { folders, check },
-        Some(Word::Inspect { path }) => Order::Inspect { path },
-        Some(Word::Tail { path }) => Order::Tail { path },
+        Some(Word::Inspect { path, records, bytes }) => Order::Inspect { path, records, bytes },
+        Some(Word::Tail { path, bytes }) => Order::Tail { path, bytes },
         Some(Word::Doctor) => Order::Doctor,
         Some(Word::Transports) => Order::Transports,
         Some(Word::Worker) => Order::Worker,

@@ -14,6 +14,7 @@ mod profile;
 mod progress;
 mod protocol;
 mod record;
+mod ring_file;
 mod scenario;
 mod session;
 mod sizes;
