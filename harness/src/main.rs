@@ -15,6 +15,7 @@ mod progress;
 mod protocol;
 mod record;
 mod ring_file;
+mod ring_text;
 mod scenario;
 mod session;
 mod sizes;

@@ -13,6 +13,8 @@
 //!    that has not passed them were whole records; those it has passed are dropped and counted.
 //! 3. A contradiction counts only if it is still there after several looks.
 
+mod walk;
+
 use std::{
     fs::File,
     io::ErrorKind,
@@ -24,6 +26,8 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::sys;
+use walk::Word;
+pub(crate) use walk::{Record, State, Step};
 
 /// The first word of every ring.
 const MAGIC: u64 = u64::from_le_bytes(*b"ipmpsc\xf1\n");
@@ -69,9 +73,6 @@ mod at {
 /// How often a contradiction is looked at before it is believed, and the pause between.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
-/// How much of the data is read at a time, at least.
-const CHUNK_BYTES: u64 = 64 << 10;
-
 /// Why there is nothing, or nothing more, to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -114,7 +115,7 @@ pub(crate) enum Life {
 pub(crate) enum Receiver {
     Never,
     Left,
-    Attached(Owner),
+    Attached(Owner, Life),
 }
 
 /// A slot that was taken at some time.
@@ -131,10 +132,12 @@ pub(crate) struct Slot {
 /// Everything before the data. Each counter is true of its own moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
+    pub(crate) capacity: u64,
+    pub(crate) slot_count: u32,
     pub(crate) id: [u64; 2],
     pub(crate) head: u64,
     pub(crate) tail: u64,
-    pub(crate) claim: Option<Owner>,
+    pub(crate) claim: Option<(Owner, Life)>,
     pub(crate) claimed: u64,
     pub(crate) high_water: u64,
     pub(crate) takeovers: u64,
@@ -150,54 +153,33 @@ pub(crate) struct Header {
     pub(crate) slots: Vec<Slot>,
 }
 
-/// What a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Busy,
-    Ready,
-    Pad,
-    Skip,
-}
-
-/// One record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) position: u64,
-    /// Of its header word, in the file.
-    pub(crate) offset: u64,
-    pub(crate) state: State,
-    pub(crate) len: u64,
-    pub(crate) owner: Owner,
-    /// The beginning of a message's payload; nothing of any other record.
-    pub(crate) payload: Vec<u8>,
-}
-
-/// A record's header word, taken apart and not yet believed.
-#[derive(Clone, Copy, Debug)]
-struct Word(u64);
-
-impl Word {
-    fn state(self) -> Option<State> {
-        match self.0 & 0xf {
-            1 => Some(State::Busy),
-            2 => Some(State::Ready),
-            3 => Some(State::Pad),
-            4 => Some(State::Skip),
-            _ => None,
-        }
+impl Header {
+    /// The largest message.
+    pub(crate) fn message_max(&self) -> u64 {
+        (self.capacity - 2 * WORD).min(u64::from(u32::MAX))
     }
 
-    fn owner(self) -> Owner {
-        Owner { slot: (self.0 >> 4) as u32 & 0xfff, generation: (self.0 >> 16) as u16 }
+    /// Bytes between `head` and `tail`.
+    pub(crate) fn used(&self) -> u64 {
+        self.tail - self.head
     }
 
-    fn len(self) -> u64 {
-        self.0 >> 32
+    /// Messages sent or being sent: what was claimed, less what came to nothing.
+    pub(crate) fn sent(&self) -> u64 {
+        self.claimed.saturating_sub(self.discarded)
     }
 
-    /// Header word and padded payload.
-    fn span(self) -> u64 {
-        WORD + self.len().next_multiple_of(WORD)
+    /// Claims and records taken from the dead.
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.takeovers.saturating_add(self.reclaimed)
+    }
+
+    /// Sender handles of the living, and how many of them wait for space.
+    pub(crate) fn senders(&self) -> (u64, u64) {
+        let living = self.slots.iter().filter(|slot| slot.life == Life::Alive);
+        living.fold((0, 0), |(senders, blocked), slot| {
+            (senders + u64::from(slot.senders), blocked + u64::from(slot.blocked))
+        })
     }
 }
 
@@ -205,8 +187,8 @@ impl Word {
 #[derive(Debug)]
 pub(crate) struct RingFile {
     file: File,
-    pub(crate) capacity: u64,
-    pub(crate) slot_count: u32,
+    capacity: u64,
+    slot_count: u32,
     /// Whether it had a name when it was opened; a ring without one never loses it.
     had_name: bool,
 }
@@ -244,11 +226,6 @@ impl RingFile {
 
     fn slots_end(&self) -> u64 {
         SLOTS_OFFSET + SLOT_BYTES * u64::from(self.slot_count)
-    }
-
-    /// The largest message.
-    pub(crate) fn message_max(&self) -> u64 {
-        (self.capacity - 2 * WORD).min(u64::from(u32::MAX))
     }
 
     /// Whether its last name has been removed.
@@ -335,20 +312,27 @@ impl RingFile {
             let what = format!("high_water is {high_water}, more than the ring holds");
             return corrupt(at::HIGH_WATER, what);
         }
+        let signed = |offset, name| -> Result<Option<(Owner, Life)>, Trouble> {
+            let owner = raw.owner_word(offset, name)?;
+            Ok(owner.map(|owner| (owner, self.life(owner))))
+        };
         Ok(Header {
+            capacity: self.capacity,
+            slot_count: self.slot_count,
             id: [raw.u64(at::ID), raw.u64(at::ID + 8)],
             head,
             tail,
-            claim: raw.owner_word(at::CLAIM, "claim")?,
+            claim: signed(at::CLAIM, "claim")?,
             claimed: raw.u64(at::CLAIMED),
             high_water,
             takeovers: raw.u64(at::TAKEOVERS),
             attaches: raw.u64(at::ATTACHES),
             receiver: match raw.u64(at::OWNER) {
                 RECEIVER_GONE => Receiver::Left,
-                _ => {
-                    raw.owner_word(at::OWNER, "owner")?.map_or(Receiver::Never, Receiver::Attached)
-                }
+                _ => match signed(at::OWNER, "owner")? {
+                    None => Receiver::Never,
+                    Some((owner, life)) => Receiver::Attached(owner, life),
+                },
             },
             received: raw.u64(at::RECEIVED),
             discarded: raw.u64(at::DISCARDED),
@@ -390,13 +374,6 @@ impl RingFile {
         }
     }
 
-    /// The records from `position` to `tail` as it is now, with up to `bytes` of each payload.
-    pub(crate) fn walk(&self, position: u64, bytes: usize) -> Result<Walk<'_>, Trouble> {
-        let (_, tail) = settled(|| self.positions())?;
-        let need = WORD.saturating_add(bytes as u64);
-        Ok(Walk { ring: self, position, tail, need, chunk: Vec::new(), at: 0, head: 0 })
-    }
-
     /// Where the next record to be received begins.
     pub(crate) fn head(&self) -> Result<u64, Trouble> {
         settled(|| self.positions()).map(|(head, _)| head)
@@ -405,131 +382,6 @@ impl RingFile {
     /// Whether another ring has taken its path.
     pub(crate) fn is_closed(&self) -> Result<bool, Trouble> {
         Ok(self.word(at::CLOSED_TO_RECEIVER)? as u32 != 0)
-    }
-}
-
-/// A way through the records of a ring.
-#[derive(Debug)]
-pub(crate) struct Walk<'a> {
-    ring: &'a RingFile,
-    /// Where the next record begins.
-    pub(crate) position: u64,
-    tail: u64,
-    /// Bytes that are wanted of each record.
-    need: u64,
-    chunk: Vec<u8>,
-    /// Offset of the chunk in the data.
-    at: u64,
-    /// As it was after the chunk was read.
-    head: u64,
-}
-
-/// What a walk meets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Record(Record),
-    /// So many bytes were received before they could be read.
-    Passed(u64),
-}
-
-impl Walk<'_> {
-    /// The next record, `None` at `tail`.
-    pub(crate) fn step(&mut self) -> Result<Option<Step>, Trouble> {
-        settled(|| self.look())
-    }
-
-    fn look(&mut self) -> Result<Option<Step>, Trouble> {
-        if self.position >= self.tail {
-            return self.check_end().map(|()| None);
-        }
-        self.cover()?;
-        if self.head > self.position {
-            let to = self.head.min(self.tail);
-            let passed = to - self.position;
-            self.position = to;
-            return Ok(Some(Step::Passed(passed)));
-        }
-        match self.record() {
-            Ok(record) => {
-                self.position += WORD + record.len.next_multiple_of(WORD);
-                Ok(Some(Step::Record(record)))
-            }
-            Err(trouble) => {
-                // To be looked at again, not remembered.
-                self.chunk.clear();
-                Err(trouble)
-            }
-        }
-    }
-
-    fn offset(&self) -> u64 {
-        self.position % self.ring.capacity
-    }
-
-    /// Has what is wanted of the record at `position` in the chunk, and `head` read after it.
-    fn cover(&mut self) -> Result<(), Trouble> {
-        let offset = self.offset();
-        let to_end = self.ring.capacity - offset;
-        let end = self.at + self.chunk.len() as u64;
-        if self.at <= offset && offset + self.need.min(to_end) <= end {
-            return Ok(());
-        }
-        let len = self.need.max(CHUNK_BYTES).min(to_end);
-        // A few bytes more than `--bytes`, which fits memory.
-        self.chunk.resize(len as usize, 0);
-        self.at = offset;
-        let read = self.ring.read(&mut self.chunk, self.ring.data_offset() + offset);
-        if read.is_err() {
-            self.chunk.clear();
-        }
-        read?;
-        self.head = self.ring.word(at::HEAD)?;
-        Ok(())
-    }
-
-    fn record(&self) -> Result<Record, Trouble> {
-        let bytes = &self.chunk[(self.offset() - self.at) as usize..];
-        let word = Word(le_u64(bytes));
-        let offset = self.ring.data_offset() + self.offset();
-        let Some(state) = word.state() else {
-            let what = format!("{:#018x} stands where a record begins", word.0);
-            return corrupt(offset, what);
-        };
-        let owner = word.owner();
-        if owner.slot >= self.ring.slot_count {
-            let what = format!("a record of slot {}, which the ring does not have", owner.slot);
-            return corrupt(offset, what);
-        }
-        let (len, span) = (word.len(), word.span());
-        if span > self.ring.capacity - self.offset() {
-            let what = format!("a record of {len} bytes reaches beyond the ring's end");
-            return corrupt(offset, what);
-        }
-        if span > self.tail - self.position {
-            let what = format!("a record of {len} bytes reaches beyond tail {}", self.tail);
-            return corrupt(offset, what);
-        }
-        let shown = match state {
-            State::Ready => len.min(self.need - WORD) as usize,
-            State::Busy | State::Pad | State::Skip => 0,
-        };
-        let payload = bytes[WORD as usize..][..shown].to_vec();
-        Ok(Record { position: self.position, offset, state, len, owner, payload })
-    }
-
-    /// At tail stands 0, or the claim that is being made or was never finished.
-    fn check_end(&self) -> Result<(), Trouble> {
-        if self.position != self.tail {
-            return Ok(());
-        }
-        let offset = self.ring.data_offset() + self.offset();
-        let word = Word(self.ring.word(offset)?);
-        let fine = word.0 == 0 || word.state() == Some(State::Busy);
-        // Read after the word: if it has moved, the word is a record by now.
-        if fine || self.ring.word(at::TAIL)? != self.tail {
-            return Ok(());
-        }
-        corrupt(offset, format!("{:#018x} stands at tail, where nothing is yet", word.0))
     }
 }
 
