@@ -70,8 +70,8 @@ fn too_full(processes: u32, processors: usize, others: f64) -> Option<String> {
     }
     Some(if others >= 0.5 {
         format!(
-            "oversubscribed: {processes} busy processes on {on}, of which others use {others:.1}; wait \
-             until they are done, or expect noise above 20 %"
+            "oversubscribed: {processes} busy processes on {on}, of which others use \
+             {others:.1}; wait until they are done, or expect noise above 20 %"
         )
     } else {
         format!(

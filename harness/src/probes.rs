@@ -1,5 +1,5 @@
 //! What the machine itself does, whatever the transport: a table of short probes, each of which
-//! returns its samples and says nothing. What a probe cannot measure here is an error with its reason.
+//! returns its samples and says nothing. What cannot be measured here is an error with its reason.
 //!
 //! Each ends within half a second, also where the processors are busy: it takes as many samples as
 //! it gets until then.

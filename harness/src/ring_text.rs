@@ -75,8 +75,8 @@ fn senders(header: &Header) -> String {
     let wanted = if header.space_wanted { "wanted" } else { "not wanted" };
     let attaches = header.attaches;
     format!(
-        "{senders} alive, {blocked} blocked, space {wanted}; {attaches} attached so far, from {most} \
-         processes at a time at most"
+        "{senders} alive, {blocked} blocked, space {wanted}; {attaches} attached so far, from at \
+         most {most} processes at a time"
     )
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The machine is too noisy for verdicts, which is exit code 3, if
 //!
-//! * the same work, done twice in a row, differed by more than 10 % in more than one pair of ten, or
+//! * the same work, done twice, differed by more than 10 % in more than one pair of ten, or
 //! * the host of this virtual machine took more than 5 % of the processors' time, or
 //! * others used more than half of the processors' time.
 

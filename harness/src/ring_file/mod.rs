@@ -487,3 +487,27 @@ fn settled<T>(mut look: impl FnMut() -> Result<T, Trouble>) -> Result<T, Trouble
     }
     look()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_contradiction_that_stays_is_believed() {
+        let mut looks = 0;
+        let passing = settled(|| {
+            looks += 1;
+            if looks < LOOKS { corrupt(7, "in passing".into()) } else { Ok(looks) }
+        });
+        assert_eq!(passing, Ok(LOOKS));
+        let staying = settled(|| corrupt::<()>(7, "for good".into()));
+        let what = "for good".into();
+        assert_eq!(staying, Err(Trouble::Corrupt(Corrupt { offset: 7, what })));
+        let mut looks = 0;
+        let other = settled(|| {
+            looks += 1;
+            Err::<(), _>(Trouble::NoRing("gone".into()))
+        });
+        assert!(other.is_err() && looks == 1, "what is not in passing is not looked at again");
+    }
+}

@@ -183,6 +183,10 @@ fn unfinished_shortened_and_given_up_records_are_told_apart() {
     assert_eq!(look.records[6]["payload"], Value::Null);
     drop(open);
     assert_eq!(ring.look().states()[6..], ["given up"]);
+    let mut receiver = Receiver::new(ring.ring.clone());
+    while receiver.try_recv_bytes().expect("the ring is sound").is_some() {}
+    let look = ring.look().ring;
+    assert_eq!((&look["discarded"], &look["reclaimed"]), (&2.into(), &0.into()));
 }
 
 #[test]
@@ -194,6 +198,11 @@ fn a_sender_that_left_a_record_behind_has_abandoned_it() {
     assert_eq!(ring.look().states(), ["in writing"]);
     drop(sender);
     assert_eq!(ring.look().states(), ["abandoned"]);
+    // Its slot is taken again; the record stays the first one's.
+    let other = Sender::new(Options::new().open(ring.path()).expect("it was just made"));
+    let look = ring.look();
+    assert_eq!((look.slots[0]["generation"].clone(), look.states()), (2.into(), vec!["abandoned"]));
+    drop(other);
     let receiver = Receiver::new(ring.ring.clone());
     await_true("the record is recovered", || {
         let nothing = receiver.recv_timeout::<u8>(Duration::from_millis(1));
@@ -240,6 +249,20 @@ fn the_child() {
     let _reservation = sender.reserve(100).expect("there is room");
     // Until the parent kills this process, or is gone.
     let _ = std::io::stdin().lines().next();
+}
+
+#[test]
+fn a_claim_left_by_the_dead_is_shown_until_it_is_taken_over() {
+    let ring = Ring::new(1000);
+    let file = File::options().write(true).open(ring.path()).expect("the file is ours");
+    // Slot 5 in generation 1, which nobody has.
+    file.write_all_at(&0x0001_0051_u64.to_le_bytes(), 128).expect("the file is ours");
+    let look = ring.look().ring;
+    assert_eq!((&look["claim"]["slot"], &look["claim"]["state"]), (&5.into(), &"dead".into()));
+    ring.sender().send_bytes(b"after").expect("there is room");
+    let look = ring.look();
+    assert_eq!((&look.ring["claim"], &look.ring["takeovers"]), (&Value::Null, &1.into()));
+    assert_eq!((&look.ring["reclaimed"], &look.ring["attaches"]), (&0.into(), &1.into()));
 }
 
 #[test]
@@ -338,11 +361,13 @@ fn what_is_no_ring_is_named_with_exit_2() {
 fn busy_ring() -> (Ring, Vec<u8>) {
     let ring = Ring::new(400);
     let (sender, mut receiver) = (ring.sender(), Receiver::new(ring.ring.clone()));
-    for _ in 0..3 {
+    for _ in 0..2 {
         sender.send_bytes(&[7; 120]).expect("there is room");
         receiver.recv_bytes().expect("it was just sent");
     }
-    sender.send_bytes(&[8; 60]).expect("there is room");
+    for len in [30, 40, 70, 50] {
+        sender.send_bytes(&vec![8; len]).expect("there is room");
+    }
     sender.send_batch(&[1_u64, 2]).expect("there is room");
     std::mem::forget(sender.reserve(20).expect("there is room"));
     drop((sender, receiver));
@@ -370,10 +395,12 @@ fn every_planted_contradiction_is_named_by_its_offset() {
     let folder = tempfile::tempdir().expect("a test needs a temporary folder");
     assert_eq!(inspect_bytes(&folder, &sound), (0, String::new()));
     let records = Look::at(&ring.path()).records;
-    assert!(records.len() >= 5, "{records:?}");
+    let pad = records.iter().position(|record| record["state"] == "unused");
+    let (pad, last) = (pad.expect("the ring's end is unused"), records.len() - 1);
+    assert!(1 < pad && pad < last, "{records:?}");
     let at = |record: usize| records[record]["offset"].as_u64().expect("a number");
     let end = |record: usize| at(record) + 8 + records[record]["bytes"].as_u64().expect("a number");
-    let tail = end(records.len() - 1).next_multiple_of(8);
+    let tail = end(last).next_multiple_of(8);
     let word = |offset: u64| {
         let bytes = sound[offset as usize..][..8].try_into().expect("eight bytes");
         u64::from_le_bytes(bytes)
@@ -407,7 +434,8 @@ fn every_planted_contradiction_is_named_by_its_offset() {
         (at(0), word(at(0)) | 0xf),
         (at(0), word(at(0)) | 0xfff0),
         (at(1), word(at(1)) | largest),
-        (at(4), word(at(4)) + (64 << 32)),
+        (at(pad), word(at(pad)) + (8 << 32)),
+        (at(last), word(at(last)) + (8 << 32)),
         (tail, 2),
         (tail, 0x77),
     ] {
@@ -479,6 +507,22 @@ fn looking_changes_neither_the_bytes_nor_the_times_of_the_file() {
     let after = fs::metadata(ring.path()).expect("it is there");
     assert_eq!(fs::read(ring.path()).expect("readable"), sound);
     assert_eq!(before.modified().expect("known"), after.modified().expect("known"));
+    let mut tail = Tail::start(&ring.path());
+    tail.next();
+    let process = PathBuf::from(format!("/proc/{}", tail.child.id()));
+    let is_ring =
+        |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|path| path == ring.path());
+    let open = fs::read_dir(process.join("fd")).expect("it is ours").flatten().find(is_ring);
+    let number = open.expect("it has the ring open").file_name();
+    let info = fs::read_to_string(process.join("fdinfo").join(number)).expect("it is ours");
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("known");
+    let flags = u32::from_str_radix(flags.trim(), 8).expect("an octal number");
+    assert_eq!(flags & 0o3, 0, "open for more than reading: {info}");
+    assert!(!info.contains("lock:"), "{info}");
+    let maps = fs::read_to_string(process.join("maps")).expect("it is ours");
+    assert!(!maps.contains(ring.path().to_str().expect("an ordinary name")), "{maps}");
+    tail.child.kill().expect("it runs");
+    tail.child.wait().expect("it was killed");
 }
 
 #[test]
@@ -573,6 +617,24 @@ fn tail_shows_records_as_they_come_until_the_ring_is_replaced() {
     let new = Options::new().create(ring.path()).expect("it may be replaced");
     assert_eq!(tail.end(), ("another ring has replaced this one".into(), Some(0)));
     drop(new);
+}
+
+#[test]
+fn tail_waits_for_a_record_in_writing_and_passes_an_abandoned_one() {
+    let ring = Ring::new(10_000);
+    let look = || {
+        let output = command("tail", &ring.path(), "--json --for 1ms").output().expect("it starts");
+        let rows = json_lines(&String::from_utf8_lossy(&output.stdout));
+        let word = |row: &Value| row["state"].as_str().or(row["why"].as_str()).map(String::from);
+        rows.iter().filter_map(word).collect::<Vec<_>>()
+    };
+    let writer = Sender::new(Options::new().open(ring.path()).expect("it was just made"));
+    ring.sender().send_bytes(b"before").expect("there is room");
+    std::mem::forget(writer.reserve(4).expect("there is room"));
+    ring.sender().send_bytes(b"behind").expect("there is room");
+    assert_eq!(look(), ["message", "the time is over"]);
+    drop(writer);
+    assert_eq!(look(), ["message", "abandoned", "message", "the time is over"]);
 }
 
 #[test]
