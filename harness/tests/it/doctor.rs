@@ -1,15 +1,13 @@
 //! `doctor` from outside: its rows, its words, its exit code.
 
-use std::{fs, time::Instant};
+use std::fs;
 
-use crate::{PATIENCE, Run, json_lines, last_line, stderr};
+use crate::{Run, json_lines, last_line, stderr};
 
 #[test]
 fn doctor_measures_what_it_lists_and_says_whether_verdicts_can_be_trusted() {
     let run = Run::new();
-    let start = Instant::now();
     let output = run.output("doctor --json --seed 5");
-    assert!(start.elapsed() < PATIENCE);
     let text = stderr(&output);
     // A busy machine is inconclusive, and says why.
     match output.status.code() {
