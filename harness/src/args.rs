@@ -17,6 +17,8 @@ const PRODUCERS: u32 = 4;
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
 const RING_OVERHEAD: u64 = 16;
+/// The most of a message that is shown; a screen has long scrolled away by then.
+const SHOWN_MAX: i64 = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,30 +85,53 @@ enum Word {
     },
     /// What is in a ring, live or left behind: header, senders, records; only reads
     Inspect {
-        /// The ring's file
+        /// The ring's file, or /proc/PID/fd/N for a ring without one
         path: PathBuf,
-        #[command(flatten)]
-        voice: Voice,
+        /// How many records to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        records: u64,
+        /// How much of each message to show, in bytes
+        #[arg(long, value_name = "N", default_value_t = 32,
+              value_parser = clap::value_parser!(u32).range(..=SHOWN_MAX))]
+        bytes: u32,
+        /// A JSON object a line
+        #[arg(long)]
+        json: bool,
     },
-    /// The records of a ring as they come; only reads
+    /// The records of a ring as they come, as far as they can be read in time; only reads
     Tail {
-        /// The ring's file
+        /// The ring's file, or /proc/PID/fd/N for a ring without one
         path: PathBuf,
+        /// How much of each message to show, in bytes
+        #[arg(long, value_name = "N", default_value_t = 32,
+              value_parser = clap::value_parser!(u32).range(..=SHOWN_MAX))]
+        bytes: u32,
         /// How long: 10s, 2m [default: until Ctrl-C]
         #[arg(long = "for", value_name = "D", value_parser = parse_duration)]
         duration: Option<Duration>,
-        #[command(flatten)]
-        voice: Voice,
+        /// A JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// This machine: its noise, and what its memory and its scheduler cost
     Doctor {
+        /// Producers of the run that is planned
+        #[arg(long, value_name = "N", default_value_t = PRODUCERS)]
+        producers: u32,
+        /// Repeats the random choices of an earlier run
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+        /// Folder for the rows [default: they are not kept]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
         #[command(flatten)]
         voice: Voice,
     },
     /// What can be compared, and what cannot run here and why
     Transports {
-        #[command(flatten)]
-        voice: Voice,
+        /// A JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     #[command(name = "__worker", hide = true)]
     Worker,
@@ -182,9 +207,12 @@ pub(crate) enum Order {
     },
     Inspect {
         path: PathBuf,
+        records: u64,
+        bytes: u32,
     },
     Tail {
         path: PathBuf,
+        bytes: u32,
     },
     Doctor,
     Transports,
@@ -257,32 +285,41 @@ pub(crate) fn parse(
             (Order::Torture { kills }, load, no_grid, voice)
         }
         Some(word) => {
-            let (order, duration, voice) = word.without_load();
-            let load = Load { producers: PRODUCERS, duration, ..Load::default() };
+            let (order, load, voice) = word.without_load();
             (order, load, no_grid, voice)
         }
     };
     let mut options = check(load, grid, voice).map_err(Stop::Mistake)?;
     if matches!(order, Order::All | Order::Verify | Order::Compare | Order::Torture { .. }) {
-        let out = options.out.get_or_insert_with(default_out);
+        options.out.get_or_insert_with(default_out);
+    }
+    if let Some(out) = &options.out {
         writable(out).map_err(Stop::Mistake)?;
     }
     Ok((order, options))
 }
 
 impl Word {
-    /// A command that starts no producers, and how long it may take.
-    fn without_load(self) -> (Order, Option<Duration>, Voice) {
+    /// A command that starts no producers, with what little it is told.
+    fn without_load(self) -> (Order, Load, Voice) {
+        let load = Load { producers: PRODUCERS, ..Load::default() };
+        let says = |json| Voice { json, ..Voice::default() };
         match self {
             Word::Report { folders, check, voice } => {
-                (Order::Report { folders, check }, None, voice)
+                (Order::Report { folders, check }, load, voice)
             }
-            Word::Inspect { path, voice } => (Order::Inspect { path }, None, voice),
-            Word::Tail { path, duration, voice } => (Order::Tail { path }, duration, voice),
-            Word::Doctor { voice } => (Order::Doctor, None, voice),
-            Word::Transports { voice } => (Order::Transports, None, voice),
-            Word::Worker => (Order::Worker, None, Voice::default()),
-            Word::Janitor { folder } => (Order::Janitor { folder }, None, Voice::default()),
+            Word::Inspect { path, records, bytes, json } => {
+                (Order::Inspect { path, records, bytes }, load, says(json))
+            }
+            Word::Tail { path, bytes, duration, json } => {
+                (Order::Tail { path, bytes }, Load { duration, ..load }, says(json))
+            }
+            Word::Doctor { producers, seed, out, voice } => {
+                (Order::Doctor, Load { producers, seed, out, ..load }, voice)
+            }
+            Word::Transports { json } => (Order::Transports, load, says(json)),
+            Word::Worker => (Order::Worker, load, says(false)),
+            Word::Janitor { folder } => (Order::Janitor { folder }, load, says(false)),
             Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
                 unreachable!("`parse` has taken these")
             }
@@ -466,7 +503,7 @@ mod tests {
         let (order, _) = parse_words(&words).expect("a command with a flag");
         assert_eq!(order, Order::Torture { kills: 5 });
         let (order, options) = parse_words("tail ring --for 1s").expect("it makes no folder");
-        assert_eq!(order, Order::Tail { path: "ring".into() });
+        assert_eq!(order, Order::Tail { path: "ring".into(), bytes: 32 });
         assert_eq!(options.duration, Some(Duration::from_secs(1)));
     }
 

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)] // The one file of the harness that may; each block says why it is sound.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
     path::Path,
     sync::atomic::AtomicU64,
@@ -159,6 +159,30 @@ pub(crate) fn pin(which: Processor) -> bool {
     {
         let _ = which;
         false
+    }
+}
+
+/// Whether another open file holds a lock on this byte; `None` where the system does not tell.
+/// Takes no lock, and asks no right to write the file.
+pub(crate) fn is_locked(file: &File, byte: u64) -> Option<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: flock is a struct of integers; `l_pid` must be 0 for locks of open files, which
+        // rustix does not have.
+        let mut request: libc::flock = unsafe { std::mem::zeroed() };
+        request.l_type = libc::F_WRLCK as libc::c_short;
+        request.l_whence = libc::SEEK_SET as libc::c_short;
+        request.l_start = byte.try_into().ok()?;
+        request.l_len = 1;
+        // SAFETY: a descriptor that `file` keeps open, and a request that the call may write.
+        let code = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut request) };
+        (code == 0).then_some(request.l_type != libc::F_UNLCK as libc::c_short)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, byte);
+        None
     }
 }
 

@@ -29,8 +29,10 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             return Ok(Ending::Passed);
         }
         Order::Report { folders, check } => return report::run(&options, &folders, check),
-        Order::Inspect { path } => return inspect::inspect(&options, &path),
-        Order::Tail { path } => return inspect::tail(&options, &path),
+        Order::Inspect { path, records, bytes } => {
+            return inspect::inspect(&options, &path, records, bytes);
+        }
+        Order::Tail { path, bytes } => return inspect::tail(&options, &path, bytes),
         Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor => {}
     }
     let mut session = Session::start(options)?;

@@ -1,6 +1,8 @@
 //! The built harness from outside: exit codes, the last line, the files, and that nothing stays
 //! behind however it ends.
 
+mod doctor;
+mod inspect;
 mod screens;
 
 use std::{
