@@ -19,7 +19,7 @@ const PRODUCERS_MAX: u32 = 255;
 /// The largest ring that can be asked for.
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
-const RING_OVERHEAD: u64 = 16;
+pub(crate) const RING_OVERHEAD: u64 = 16;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -206,6 +206,8 @@ pub(crate) struct Plan {
     pub(crate) setup: Setup,
     pub(crate) seed: u64,
     pub(crate) ledger: PathBuf,
+    /// Whether each process gets a processor of its own, as far as there are any.
+    pub(crate) pinned: bool,
 }
 
 impl Plan {
@@ -220,6 +222,15 @@ impl Plan {
             ledger: self.ledger.clone(),
             producer,
             incarnation,
+            pinned: self.pinned,
+        }
+    }
+
+    /// Where this producer connects, of all endpoints.
+    fn endpoints(&self, producer: usize, all: &[String]) -> Vec<String> {
+        match self.task {
+            Task::Attach { .. } => all.to_vec(),
+            _ => all.get(producer).cloned().into_iter().collect(),
         }
     }
 }
@@ -253,7 +264,7 @@ impl Crew {
         let mut back = Vec::new();
         for (producer, worker) in producers.iter_mut().enumerate() {
             back.extend(bound(worker, deadline)?.0);
-            let endpoints = endpoints.get(producer).cloned().into_iter().collect();
+            let endpoints = plan.endpoints(producer, &endpoints);
             worker.say(&Command::Connect { endpoints, limits });
         }
         consumer.say(&Command::Connect { endpoints: back, limits });

@@ -9,6 +9,7 @@
 //!   fast as memory to write and to compare, and two messages differ in every word.
 //! * *compared* messages, of one size, whose body is written before the clock starts. A header of
 //!   two words is all the producer stamps while it is measured; the consumer compares every byte.
+//!   A *timed* one ends with two more words: when it was due, and when its send began.
 
 /// Who sent a message, and which one it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub(crate) struct Key {
 pub(crate) const HEADER_LEN: usize = 24;
 /// Bytes of the header of a compared message, and so the smallest size that can be compared.
 pub(crate) const STAMP_LEN: usize = 16;
+/// Bytes at the end of a timed message.
+const TIMES_LEN: usize = 16;
+/// The smallest size that can be timed.
+pub(crate) const TIMED_LEN: usize = STAMP_LEN + TIMES_LEN;
 /// The sequence bit that marks the last message of a producer.
 pub(crate) const END: u64 = 1 << 63;
 /// The golden ratio in 64 bits: odd, so that the words of a body repeat after 2^64 only.
@@ -183,6 +188,51 @@ impl Expected {
     }
 }
 
+/// The moments of a timed message before it is received, on the clock that all processes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moments {
+    /// When it should have been sent.
+    pub(crate) due_ns: u64,
+    /// When its send began.
+    pub(crate) begin_ns: u64,
+}
+
+impl Bodies {
+    /// The message of this sequence with its moments at the end. Bodies are of one kind or the
+    /// other: a message that was timed once is not what `check` expects.
+    pub(crate) fn stamp_timed(&mut self, sequence: u64, moments: Moments) -> &[u8] {
+        self.stamp(sequence);
+        let body = usize::try_from(sequence % BODIES).expect("less than BODIES");
+        let message = &mut self.messages[body];
+        let at = message.len() - TIMES_LEN;
+        message[at..at + 8].copy_from_slice(&moments.due_ns.to_le_bytes());
+        message[at + 8..].copy_from_slice(&moments.begin_ns.to_le_bytes());
+        message
+    }
+}
+
+impl Expected {
+    /// Expects timed messages of `size` bytes. All but the moments are the bytes of a message that
+    /// is shorter by them.
+    pub(crate) fn timed(seed: u64, producers: u32, size: usize) -> Expected {
+        Expected::new(seed, producers, size - TIMES_LEN)
+    }
+
+    /// As `check`, for a timed message. Returns its moments and whether it was its producer's last.
+    pub(crate) fn check_timed(&mut self, message: &[u8]) -> Result<(Moments, bool), String> {
+        let Some(at) = message.len().checked_sub(TIMES_LEN) else {
+            return Err(format!("a message of {} bytes has no moments", message.len()));
+        };
+        let is_last = self.check(&message[..at])?;
+        let word = |at| word(message, at).expect("the line above found room for two words");
+        let moments = Moments { due_ns: word(at), begin_ns: word(at + 8) };
+        if moments.begin_ns < moments.due_ns {
+            return Err(format!("a send began before it was due: {moments:?}"));
+        }
+        Ok((moments, is_last))
+    }
+}
+
 fn word(message: &[u8], at: usize) -> Option<u64> {
     message.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
 }
@@ -248,6 +298,28 @@ mod tests {
         assert!(expected.check(&torn[..8]).is_err(), "no header");
         assert_eq!(expected.check(bodies.stamp(1 | END)), Ok(true));
         assert_eq!(expected.counts(), [0, 2]);
+    }
+
+    #[test]
+    fn timed_messages_carry_their_moments_and_are_compared_up_to_them() {
+        for size in [TIMED_LEN, 33, 64, 100] {
+            let mut bodies = Bodies::new(9, 0, size);
+            let mut expected = Expected::timed(9, 1, size);
+            let moments = Moments { due_ns: 5, begin_ns: 7 };
+            let message = bodies.stamp_timed(0, moments);
+            assert_eq!(message.len(), size);
+            assert_eq!(expected.check_timed(message), Ok((moments, false)));
+            let mut torn = bodies.stamp_timed(1, moments).to_vec();
+            for at in 0..size - TIMES_LEN {
+                torn[at] ^= 1;
+                assert!(expected.check_timed(&torn).is_err(), "byte {at} of {size}");
+                torn[at] ^= 1;
+            }
+            let impossible = Moments { due_ns: 7, begin_ns: 5 };
+            let early = bodies.stamp_timed(1, impossible).to_vec();
+            assert!(expected.check_timed(&early).is_err());
+        }
+        assert!(Expected::timed(9, 1, 64).check_timed(&[0; 8]).is_err(), "no moments");
     }
 
     #[test]

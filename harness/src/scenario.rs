@@ -50,14 +50,8 @@ pub(crate) const VERIFY: [Scenario; 10] = [
 
 /// A 3840x2160 frame in YUV 4:2:0, the message that ipmpsc was made for.
 pub(crate) const FRAME: u64 = 3840 * 2160 * 3 / 2;
-/// Message sizes that are compared.
-pub(crate) const SIZES: [u64; 3] = [64, 1 << 10, 64 << 10];
-/// Message sizes whose round trip is compared.
-pub(crate) const PING_PONG_SIZES: [u64; 2] = [64, 64 << 10];
 /// The ring of the comparison.
 pub(crate) const RING_BYTES: u64 = 1 << 20;
-/// How often each comparison is repeated at most, in random order.
-pub(crate) const BLOCKS: u32 = 5;
 /// Rings of the torture, one after the other.
 pub(crate) const TORTURE_RINGS: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Kills of the torture.

@@ -28,11 +28,6 @@ use crate::{
 /// The names of run folders begin with this and the id of the process.
 const PREFIX: &str = "ipmpsc-harness-";
 
-/// Without `--for`, nothing is repeated once more if that would take longer than this in all,
-const ENOUGH: Duration = Duration::from_secs(60);
-/// and after this nothing is begun.
-const CAP: Duration = Duration::from_secs(80);
-
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -94,7 +89,8 @@ impl Session {
             producers: channel.producers,
         };
         let ledger = setup.path("ledger");
-        Plan { transport: transport.into(), task, setup, seed: channel.seed, ledger }
+        let (transport, seed, pinned) = (transport.into(), channel.seed, self.options.pin);
+        Plan { transport, task, setup, seed, ledger, pinned }
     }
 
     /// Removes what the channel of this plan left.
@@ -176,12 +172,12 @@ impl Session {
 
     /// Whether there is time for something that takes so long.
     pub(crate) fn has_time_for(&self, what: Duration) -> bool {
-        self.started.elapsed() + what < ENOUGH
+        self.started.elapsed() + what < self.options.profile.table().enough
     }
 
     /// Whether the time for everything is used up.
     pub(crate) fn is_late(&self) -> bool {
-        self.started.elapsed() > CAP
+        self.started.elapsed() > self.options.profile.table().cap
     }
 
     /// Renders the report from the rows in the file, says the tally, and ends.
