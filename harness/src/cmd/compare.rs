@@ -104,7 +104,10 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
     let pinnings: &[bool] = if has_two { &[false, true] } else { &[false] };
     let mut cells = Vec::new();
     for &transport in names {
-        let joins = find(transport).is_some_and(|transport| transport.joins_processes());
+        let Some(kind) = find(transport).filter(|transport| transport.missing().is_none()) else {
+            continue;
+        };
+        let fits = |size: u64| kind.longest().is_none_or(|longest| size <= longest);
         let twins: &[bool] = if transport == TWIN { &[false, true] } else { &[false] };
         for &twin in twins {
             let cell = |producers, size, pinned| {
@@ -114,13 +117,13 @@ fn cells(session: &Session) -> Vec<(Kind, Cell)> {
                 Cell { producers, size, ring_bytes, transport, twin, pinned }
             };
             for &size in sizes {
-                // Without processes there is no other number of them.
-                let counts = counts.iter().filter(|&&producers| joins || producers == 1);
+                let counts = counts.iter().filter(|&&p| fits(size) && kind.has_throughput(p));
                 let cell = |&producers| (Kind::Throughput, cell(producers, size, false));
                 cells.extend(counts.map(cell));
             }
             let turns = PING_PONG_SIZES.iter().filter(|size| sizes.contains(size));
-            if joins {
+            if kind.has_round_trip() {
+                let turns = turns.filter(|&&size| fits(size));
                 for (&size, &pinned) in
                     turns.flat_map(|size| pinnings.iter().map(move |p| (size, p)))
                 {
@@ -193,7 +196,9 @@ fn measure_once(
         let row = ThroughputRow::new(cell.clone(), block, consumer, &producers);
         session.record(&Row::Throughput(row))?;
     } else {
-        let round_trips = producers.into_iter().flat_map(|report| report.round_trips).collect();
+        // A floor's only worker is the consumer; otherwise the producers hold the watch.
+        let reports = producers.into_iter().chain([consumer]);
+        let round_trips = reports.flat_map(|report| report.round_trips).collect();
         let cell = cell.clone();
         session.record(&Row::PingPong(PingPongRow { cell, block, round_trips }))?;
     }

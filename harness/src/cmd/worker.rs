@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    jobs::{ping_pong, throughput, torture, verify},
+    jobs::{alone, ping_pong, throughput, torture, verify},
     ledger::Ledger,
     payload::Bodies,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Processor},
-    transports::{self, Bound, Rx, Setup, Transport, Tx},
+    transports::{self, Bound, Floor, Rx, Setup, Transport, Tx},
 };
 
 /// Runs until stdin closes.
@@ -117,7 +117,9 @@ fn pin(job: &Job) {
     if matches!(job.task, Task::PingPong { pinned: true, .. }) {
         sys::pin(match job.role {
             Role::Producer => Processor::First,
-            Role::Consumer | Role::Alone => Processor::Last,
+            Role::Consumer => Processor::Last,
+            // It pins its threads.
+            Role::Alone => return,
         });
     }
 }
@@ -184,18 +186,24 @@ struct Ready<'a> {
     transport: &'static dyn Transport,
     limits: Limits,
     ledger: Option<Ledger>,
-    bodies: Option<Bodies>,
+    /// By producer, where this worker is one or several of them.
+    bodies: Vec<Bodies>,
 }
 
 impl<'a> Ready<'a> {
     fn new(job: &'a Job, transport: &'static dyn Transport, limits: Limits) -> Result<Ready<'a>> {
         let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
         let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
+        let producers = match job.role {
+            Role::Consumer => 0..0,
+            Role::Producer => job.producer..job.producer + 1,
+            Role::Alone => 0..job.setup.producers,
+        };
         let bodies = match job.task {
-            Task::Throughput { size, .. } if job.role == Role::Producer => {
-                Some(Bodies::new(job.seed, job.producer, size))
+            Task::Throughput { size, .. } => {
+                producers.map(|producer| Bodies::new(job.seed, producer, size)).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         };
         Ok(Ready { job, transport, limits, ledger, bodies })
     }
@@ -206,16 +214,19 @@ impl<'a> Ready<'a> {
             Task::Throughput { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
                 match job.role {
-                    Role::Alone => throughput::alone(job, plan),
+                    Role::Alone => alone::throughput(job, plan, self.floor()?, self.bodies),
                     Role::Consumer => throughput::consume(job, plan, ends.rx()?),
                     Role::Producer => {
-                        let bodies = self.bodies.as_mut().context("made before `ready`")?;
+                        let bodies = self.bodies.first_mut().context("made before `ready`")?;
                         throughput::produce(plan, bodies, ends.tx()?)
                     }
                 }
             }
-            Task::PingPong { size, warmup_ns, measure_ns, .. } => {
+            Task::PingPong { size, warmup_ns, measure_ns, pinned } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
+                if job.role == Role::Alone {
+                    return alone::round_trips(job, plan, pinned, self.floor()?);
+                }
                 let (tx, rx) = ends.both()?;
                 if job.role == Role::Producer {
                     ping_pong::ping(job, plan, tx, rx)
@@ -237,6 +248,10 @@ impl<'a> Ready<'a> {
             }
             Task::Torture { largest } => torture::consume(job, largest, self.ledger()?, ends.rx()?),
         }
+    }
+
+    fn floor(&self) -> Result<Floor> {
+        self.transport.floor().context("only a floor is measured by one worker")
     }
 
     fn ledger(&self) -> Result<&Ledger> {

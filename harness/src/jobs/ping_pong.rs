@@ -18,13 +18,22 @@ const LONGEST_NS: u64 = 60_000_000_000;
 pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> Result<Report> {
     let mut bodies = Bodies::new(job.seed, 0, plan.size);
     let mut expected = Expected::new(job.seed, 1, plan.size);
+    let report = watch(plan, |sequence| {
+        tx.send(bodies.stamp(sequence))?;
+        receive(rx, |message| expected.check(message)).map(drop)
+    })?;
+    tx.send(bodies.stamp(report.messages | END))?;
+    Ok(report)
+}
+
+/// Times turn after turn until the end.
+pub(crate) fn watch(plan: Plan, mut turn: impl FnMut(u64) -> Result<()>) -> Result<Report> {
     let mut histogram =
         Histogram::<u64>::new_with_max(LONGEST_NS, 3).context("three digits up to a minute")?;
     let mut sequence = 0;
     let mut sent_ns = now_ns();
     while sent_ns < plan.end_at_ns {
-        tx.send(bodies.stamp(sequence))?;
-        receive(rx, |message| expected.check(message))?;
+        turn(sequence)?;
         let back_ns = now_ns();
         if sent_ns >= plan.warm_at_ns {
             histogram.saturating_record(back_ns - sent_ns);
@@ -32,7 +41,6 @@ pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> R
         sent_ns = back_ns;
         sequence += 1;
     }
-    tx.send(bodies.stamp(sequence | END))?;
     let round_trips = histogram
         .iter_recorded()
         .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
