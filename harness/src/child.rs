@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use crate::{
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Deadline},
-    transports::{Setup, null},
+    transports::{Setup, find},
 };
 
 /// Set by Ctrl-C and SIGTERM.
@@ -249,7 +249,7 @@ impl Crew {
     pub(crate) fn gather(plan: &Plan) -> Result<Crew, Trouble> {
         let deadline = Deadline::after(PATIENCE);
         let folder = &plan.setup.folder;
-        let is_alone = plan.transport == null::NAME;
+        let is_alone = find(&plan.transport).is_some_and(|transport| transport.is_floor());
         let mut consumer = Worker::spawn(folder, "consumer")?;
         let role = if is_alone { Role::Alone } else { Role::Consumer };
         consumer.say(&Command::Prepare(Box::new(plan.job(role, 0, 0))));

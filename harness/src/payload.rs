@@ -100,47 +100,67 @@ fn fill_body(first: u64, body: &mut [u8]) {
     rest.copy_from_slice(&word.to_le_bytes()[..len]);
 }
 
+/// Four words at a time, side by side, and with nothing to set up, as most messages are short.
+#[inline]
 fn body_matches(first: u64, body: &[u8]) -> bool {
-    let mut word = first;
-    let mut differences = 0;
-    let words = body.chunks_exact(8);
-    let rest = words.remainder();
-    for chunk in words {
-        let found = u64::from_le_bytes(chunk.try_into().expect("chunks_exact gives 8 bytes"));
-        differences |= found ^ word;
+    let mut expected = [0, 1, 2, 3].map(|index| first.wrapping_add(STEP.wrapping_mul(index)));
+    let mut differences = [0; 4];
+    let (blocks, rest) = body.as_chunks::<32>();
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        for lane in 0..4 {
+            differences[lane] |= u64::from_le_bytes(words[lane]) ^ expected[lane];
+            expected[lane] = expected[lane].wrapping_add(STEP.wrapping_mul(4));
+        }
+    }
+    let mut word = expected[0];
+    let mut difference = differences[0] | differences[1] | differences[2] | differences[3];
+    let (words, tail) = rest.as_chunks::<8>();
+    for found in words {
+        difference |= u64::from_le_bytes(*found) ^ word;
         word = word.wrapping_add(STEP);
     }
     // Most bodies are whole words, and an empty comparison is a call all the same.
-    differences == 0 && (rest.is_empty() || *rest == word.to_le_bytes()[..rest.len()])
+    difference == 0 && (tail.is_empty() || *tail == word.to_le_bytes()[..tail.len()])
 }
 
 /// The messages of one producer of a compared transport.
 #[derive(Debug)]
 pub(crate) struct Bodies {
-    producer: u32,
     messages: Vec<Vec<u8>>,
 }
 
 impl Bodies {
-    /// Writes all bodies.
+    /// Writes all bodies, stamped with the first sequences.
     pub(crate) fn new(seed: u64, producer: u32, size: usize) -> Bodies {
         assert!(size >= STAMP_LEN, "args refuses sizes below the stamp");
         let messages = (0..BODIES)
             .map(|body| {
                 let mut message = vec![0; size];
+                message[..8].copy_from_slice(&u64::from(producer).to_le_bytes());
+                message[8..STAMP_LEN].copy_from_slice(&body.to_le_bytes());
                 fill_body(body_seed(seed, producer, body), &mut message[STAMP_LEN..]);
                 message
             })
             .collect();
-        Bodies { producer, messages }
+        Bodies { messages }
     }
 
-    /// The message of this sequence; only its two header words are written here.
+    /// The message of this sequence; only its header is written here.
+    ///
+    /// It is written well before it is sent, each time for the message one round ahead: a processor
+    /// that has to copy a word it has just stored waits for it longer than a short message takes.
+    #[inline]
     pub(crate) fn stamp(&mut self, sequence: u64) -> &[u8] {
-        let body = usize::try_from(sequence % BODIES).expect("less than BODIES");
-        let message = &mut self.messages[body];
-        message[..8].copy_from_slice(&u64::from(self.producer).to_le_bytes());
-        message[8..16].copy_from_slice(&sequence.to_le_bytes());
+        let last = sequence.wrapping_sub(1);
+        let body = |sequence: u64| (sequence % BODIES) as usize;
+        self.messages[body(last)][8..STAMP_LEN]
+            .copy_from_slice(&last.wrapping_add(BODIES).to_le_bytes());
+        let message = &mut self.messages[body(sequence)];
+        if word(message, 8) != Some(sequence) {
+            // The last message, which says so.
+            message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
+        }
         message
     }
 }
@@ -161,25 +181,44 @@ impl Expected {
     }
 
     /// Compares every byte of the next message. Returns whether it was its producer's last.
+    #[inline]
     pub(crate) fn check(&mut self, message: &[u8]) -> Result<bool, String> {
-        let (Some(producer), Some(claim)) = (word(message, 0), word(message, 8)) else {
-            return Err(format!("a message of {} bytes has no header", message.len()));
-        };
-        let known = usize::try_from(producer).ok().and_then(|p| self.producers.get_mut(p));
-        let Some((next, bodies)) = known else {
-            return Err(format!("a message of producer {producer}, which does not exist"));
-        };
+        self.accept(message).ok_or_else(|| self.explain(message))
+    }
+
+    /// Whether it was its producer's last, if it is the message that must come.
+    #[inline]
+    fn accept(&mut self, message: &[u8]) -> Option<bool> {
+        let (stamp, body) = message.split_first_chunk::<STAMP_LEN>()?;
+        let (producer, claim) = (word(stamp, 0)?, word(stamp, 8)?);
+        let (next, bodies) = self.producers.get_mut(usize::try_from(producer).ok()?)?;
         let sequence = claim & !END;
-        let first = bodies[usize::try_from(sequence % BODIES).expect("less than BODIES")];
-        let intact = message.len() == self.size && body_matches(first, &message[STAMP_LEN..]);
-        if sequence != *next || !intact {
-            return Err(format!(
-                "producer {producer}: expected message {next}, got {sequence} ({})",
-                if intact { "intact" } else { "torn" }
-            ));
+        let first = bodies[(sequence % BODIES) as usize];
+        let is_right = message.len() == self.size && sequence == *next;
+        if !is_right || !body_matches(first, body) {
+            return None;
         }
         *next += 1;
-        Ok(claim & END != 0)
+        Some(claim & END != 0)
+    }
+
+    /// What is wrong with a message that was not accepted.
+    #[cold]
+    fn explain(&self, message: &[u8]) -> String {
+        let (Some(producer), Some(claim)) = (word(message, 0), word(message, 8)) else {
+            return format!("a message of {} bytes has no header", message.len());
+        };
+        let known = usize::try_from(producer).ok().and_then(|p| self.producers.get(p));
+        let Some((next, bodies)) = known else {
+            return format!("a message of producer {producer}, which does not exist");
+        };
+        let sequence = claim & !END;
+        let first = bodies[(sequence % BODIES) as usize];
+        let intact = message.len() == self.size && body_matches(first, &message[STAMP_LEN..]);
+        format!(
+            "producer {producer}: expected message {next}, got {sequence} ({})",
+            if intact { "intact" } else { "torn" }
+        )
     }
 
     /// Messages received by producer, the last one of each included.
@@ -202,8 +241,8 @@ impl Bodies {
     /// other: a message that was timed once is not what `check` expects.
     pub(crate) fn stamp_timed(&mut self, sequence: u64, moments: Moments) -> &[u8] {
         self.stamp(sequence);
-        let body = usize::try_from(sequence % BODIES).expect("less than BODIES");
-        let message = &mut self.messages[body];
+        let bodies = self.messages.len() as u64;
+        let message = &mut self.messages[(sequence % bodies) as usize];
         let at = message.len() - TIMES_LEN;
         message[at..at + 8].copy_from_slice(&moments.due_ns.to_le_bytes());
         message[at + 8..].copy_from_slice(&moments.begin_ns.to_le_bytes());
@@ -286,6 +325,21 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_byte_of_a_compared_message_is_noticed() {
+        for size in [16, 17, 24, 40, 47, 48, 64, 87, 200] {
+            let mut bodies = Bodies::new(9, 0, size);
+            let message = bodies.stamp(0).to_vec();
+            for at in 0..size {
+                let mut torn = message.clone();
+                torn[at] ^= 0x80;
+                let found = Expected::new(9, 1, size).check(&torn);
+                assert_ne!(found, Ok(false), "byte {at} of {size}");
+            }
+            assert_eq!(Expected::new(9, 1, size).check(&message), Ok(false), "{size} bytes");
+        }
+    }
+
+    #[test]
     fn compared_messages_pass_in_order_and_fail_otherwise() {
         let mut bodies = Bodies::new(9, 1, 64);
         let mut expected = Expected::new(9, 2, 64);
@@ -320,6 +374,15 @@ mod tests {
             assert!(expected.check_timed(&early).is_err());
         }
         assert!(Expected::timed(9, 1, 64).check_timed(&[0; 8]).is_err(), "no moments");
+    }
+
+    #[test]
+    fn a_message_carries_its_own_sequence_in_whatever_order_they_are_asked_for() {
+        let mut bodies = Bodies::new(9, 3, 24);
+        for sequence in [0, 1, 2, 3, 4, 5, 4, 9, 0, 7, 8, 8 | END, 9, 10, END, 1, 5 | END] {
+            let message = bodies.stamp(sequence);
+            assert_eq!((word(message, 0), word(message, 8)), (Some(3), Some(sequence)));
+        }
     }
 
     #[test]

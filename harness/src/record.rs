@@ -272,6 +272,9 @@ pub(crate) struct Stamp {
     pub(crate) about: String,
     /// Why it cannot run there, if it cannot.
     pub(crate) missing: Option<String>,
+    /// Whether it stands under the line: no channel between processes, but what bounds one.
+    #[serde(default)]
+    pub(crate) floor: bool,
 }
 
 impl Env {
@@ -282,6 +285,7 @@ impl Env {
             version: transport.version().into(),
             about: transport.about().into(),
             missing: transport.missing(),
+            floor: transport.is_floor(),
         };
         Env {
             cpu: cpu_model(),

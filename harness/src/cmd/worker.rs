@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    jobs::{attach, idle, latency, memory, ping_pong, throughput, torture, verify},
+    jobs::{alone, attach, idle, latency, memory, ping_pong, throughput, torture, verify},
     ledger::Ledger,
     payload::Bodies,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Processor},
-    transports::{self, Bound, Rx, Setup, Transport, Tx},
+    transports::{self, Bound, Floor, Rx, Setup, Transport, Tx},
 };
 
 /// Runs until stdin closes.
@@ -123,7 +123,8 @@ fn pin(job: &Job) {
         match job.role {
             Role::Producer => sys::pin(Processor::Nth(job.producer)),
             Role::Consumer => sys::pin(Processor::Last),
-            Role::Alone => false,
+            // It pins its threads.
+            Role::Alone => return,
         };
     }
 }
@@ -201,7 +202,8 @@ struct Ready<'a> {
     transport: &'static dyn Transport,
     limits: Limits,
     ledger: Option<Ledger>,
-    bodies: Option<Bodies>,
+    /// By producer, where this worker is one or several of them.
+    bodies: Vec<Bodies>,
     /// What this process held before its channel existed, where that matters.
     held_bytes: u64,
 }
@@ -215,17 +217,20 @@ impl<'a> Ready<'a> {
     ) -> Result<Ready<'a>> {
         let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
         let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
+        let producers = match job.role {
+            Role::Consumer => 0..0,
+            Role::Producer => job.producer..job.producer + 1,
+            Role::Alone => 0..job.setup.producers,
+        };
         let bodies = match job.task {
             Task::Throughput { size, .. }
             | Task::Latency { size, .. }
             | Task::Attach { size, .. }
             | Task::Idle { size, .. }
-            | Task::Memory { size, .. }
-                if job.role == Role::Producer =>
-            {
-                Some(Bodies::new(job.seed, job.producer, size))
+            | Task::Memory { size, .. } => {
+                producers.map(|producer| Bodies::new(job.seed, producer, size)).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         };
         Ok(Ready { job, transport, limits, ledger, bodies, held_bytes })
     }
@@ -236,7 +241,7 @@ impl<'a> Ready<'a> {
             Task::Throughput { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
                 match job.role {
-                    Role::Alone => throughput::alone(job, plan),
+                    Role::Alone => alone::throughput(job, plan, self.floor()?, self.bodies),
                     Role::Consumer => throughput::consume(job, plan, ends.rx()?),
                     Role::Producer => throughput::produce(plan, self.bodies()?, ends.tx()?),
                 }
@@ -245,8 +250,11 @@ impl<'a> Ready<'a> {
             | Task::Attach { .. }
             | Task::Idle { .. }
             | Task::Memory { .. } => self.observe(at_ns, ends),
-            Task::PingPong { size, warmup_ns, measure_ns, .. } => {
+            Task::PingPong { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
+                if job.role == Role::Alone {
+                    return alone::round_trips(job, plan, job.pinned, self.floor()?);
+                }
                 let (tx, rx) = ends.both()?;
                 if job.role == Role::Producer {
                     ping_pong::ping(job, plan, tx, rx)
@@ -310,7 +318,11 @@ impl<'a> Ready<'a> {
     }
 
     fn bodies(&mut self) -> Result<&mut Bodies> {
-        self.bodies.as_mut().context("made before `ready`")
+        self.bodies.first_mut().context("made before `ready`")
+    }
+
+    fn floor(&self) -> Result<Floor> {
+        self.transport.floor().context("only a floor is measured by one worker")
     }
 
     fn ledger(&self) -> Result<&Ledger> {

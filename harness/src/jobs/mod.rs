@@ -1,5 +1,6 @@
 //! What a worker does between `go` and `done`, one task a file. These are the timed paths.
 
+pub(crate) mod alone;
 pub(crate) mod attach;
 pub(crate) mod idle;
 pub(crate) mod latency;
@@ -14,9 +15,14 @@ use hdrhistogram::Histogram;
 
 use crate::transports::Rx;
 
-/// Messages between two looks at the clock; long ones take long enough to look each time.
+/// Messages between two looks at the clock, for which a short one would wait longer than for its
+/// copy; long ones take long enough to look each time.
 fn clock_interval(size: usize) -> u64 {
-    if size >= 4096 { 1 } else { 16 }
+    match size {
+        0..512 => 64,
+        512..4096 => 16,
+        4096.. => 1,
+    }
 }
 
 /// Times above a minute are counted as one.

@@ -14,12 +14,21 @@ use crate::{
 pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> Result<Report> {
     let mut bodies = Bodies::new(job.seed, 0, plan.size);
     let mut expected = Expected::new(job.seed, 1, plan.size);
+    let report = watch(plan, |sequence| {
+        tx.send(bodies.stamp(sequence))?;
+        receive(rx, |message| expected.check(message)).map(drop)
+    })?;
+    tx.send(bodies.stamp(report.messages | END))?;
+    Ok(report)
+}
+
+/// Times turn after turn until the end.
+pub(crate) fn watch(plan: Plan, mut turn: impl FnMut(u64) -> Result<()>) -> Result<Report> {
     let mut histogram = histogram();
     let mut sequence = 0;
     let mut sent_ns = now_ns();
     while sent_ns < plan.end_at_ns {
-        tx.send(bodies.stamp(sequence))?;
-        receive(rx, |message| expected.check(message))?;
+        turn(sequence)?;
         let back_ns = now_ns();
         if sent_ns >= plan.warm_at_ns {
             histogram.saturating_record(back_ns - sent_ns);
@@ -27,7 +36,6 @@ pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> R
         sent_ns = back_ns;
         sequence += 1;
     }
-    tx.send(bodies.stamp(sequence | END))?;
     let round_trips = counts(&histogram);
     Ok(Report { messages: sequence, measured: histogram.len(), round_trips, ..Report::default() })
 }

@@ -10,7 +10,7 @@ use crate::{
     payload::{Bodies, END, Expected},
     protocol::{Job, Report},
     sys::now_ns,
-    transports::{Rx, Tx, null},
+    transports::{Rx, Tx},
 };
 
 /// When the warm-up and the sending end, and how long each message is.
@@ -52,31 +52,8 @@ pub(crate) fn consume(job: &Job, plan: Plan, rx: &mut dyn Rx) -> Result<Report> 
     Ok(report(&expected, messages, start))
 }
 
-/// Producer and consumer in turn, without a channel.
-pub(crate) fn alone(job: &Job, plan: Plan) -> Result<Report> {
-    let (mut tx, mut rx) = null::pair();
-    let mut bodies = Bodies::new(job.seed, 0, plan.size);
-    let mut expected = Expected::new(job.seed, 1, plan.size);
-    let interval = clock_interval(plan.size);
-    let mut sequence = 0;
-    let mut start = None;
-    loop {
-        if sequence % interval == 0 {
-            let now = now_ns();
-            if start.is_none() && now >= plan.warm_at_ns {
-                start = Some((sequence, now));
-            }
-            if now >= plan.end_at_ns {
-                return Ok(report(&expected, sequence, start));
-            }
-        }
-        tx.send(bodies.stamp(sequence))?;
-        receive(&mut *rx, |message| expected.check(message))?;
-        sequence += 1;
-    }
-}
-
-fn report(expected: &Expected, messages: u64, start: Option<(u64, u64)>) -> Report {
+/// What was received, from the first message after the warm-up on.
+pub(crate) fn report(expected: &Expected, messages: u64, start: Option<(u64, u64)>) -> Report {
     let now = now_ns();
     let (first, start_ns) = start.unwrap_or((messages, now));
     Report {

@@ -5,19 +5,24 @@
 //! or a message. Every receive is the transport's own blocking call; who hangs is killed from
 //! outside, so that no rival pays for a timeout it would not use.
 
+mod cache_line;
 mod framed;
 mod ipc_channel;
 mod ipmpsc;
 mod ipmpsc_0_5_1;
-pub(crate) mod null;
+mod memcpy;
+mod mpsc_threads;
+mod null;
 mod pipe;
 mod unix_socket;
 
 use std::{fmt, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+
+pub(crate) use cache_line::Word;
 
 /// One way to move messages from several processes to one.
 pub(crate) trait Transport: Sync {
@@ -31,9 +36,33 @@ pub(crate) trait Transport: Sync {
     fn missing(&self) -> Option<String> {
         None
     }
+    /// What it is a floor by, if it is one and so leads from no process to another.
+    fn floor(&self) -> Option<Floor> {
+        None
+    }
+    /// Whether it stands under the line, with what no channel between processes can be faster than.
+    fn is_floor(&self) -> bool {
+        self.floor().is_some()
+    }
     /// Whether it leads from one process to another at all.
     fn joins_processes(&self) -> bool {
-        true
+        !self.is_floor()
+    }
+    /// Whether it has a speed with so many producers.
+    fn has_throughput(&self, producers: u32) -> bool {
+        match self.floor() {
+            None | Some(Floor::Threads(_)) => true,
+            Some(Floor::Turns(_)) => producers == 1,
+            Some(Floor::Word) => false,
+        }
+    }
+    /// Whether there is a way there and back through it.
+    fn has_round_trip(&self) -> bool {
+        !matches!(self.floor(), Some(Floor::Turns(_)))
+    }
+    /// The longest message it can carry, whatever the ring; none where the ring or nothing limits.
+    fn longest(&self) -> Option<u64> {
+        None
     }
     /// The shortest message it can deliver.
     fn min_len(&self) -> usize {
@@ -49,10 +78,30 @@ pub(crate) trait Transport: Sync {
         None
     }
     /// The consumer's first half.
-    fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>>;
+    fn bind(&self, _: &Setup) -> Result<Box<dyn Bound>> {
+        bail!("{} joins no processes", self.name())
+    }
     /// A producer's whole part.
-    fn connect(&self, endpoint: &str, setup: &Setup) -> Result<Box<dyn Tx>>;
+    fn connect(&self, _: &str, _: &Setup) -> Result<Box<dyn Tx>> {
+        bail!("{} joins no processes", self.name())
+    }
 }
+
+/// A floor under the table, by how one worker measures it alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Floor {
+    /// One thread that sends and receives by turns.
+    Turns(fn(&Setup) -> Pair),
+    /// A thread for each producer and one for the consumer.
+    Threads(fn(&Setup) -> Threads),
+    /// Two threads and a word that goes to and fro.
+    Word,
+}
+
+/// Both ends of what one thread uses.
+pub(crate) type Pair = (Box<dyn Tx>, Box<dyn Rx>);
+/// Every producer's end and the consumer's, a thread each.
+pub(crate) type Threads = (Vec<Box<dyn Tx + Send>>, Box<dyn Rx + Send>);
 
 /// What both ends know of a channel before it exists.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,7 +206,7 @@ struct Owned {
 }
 
 /// All transports, in the order of the tables.
-pub(crate) const ALL: [&dyn Transport; 10] = [
+pub(crate) const ALL: [&dyn Transport; 13] = [
     &ipmpsc::COPYING,
     &ipmpsc::ZERO_COPY,
     &ipmpsc::BYTES,
@@ -168,6 +217,9 @@ pub(crate) const ALL: [&dyn Transport; 10] = [
     &pipe::Pipe,
     &unix_socket::UnixSocket,
     &null::Null,
+    &mpsc_threads::MpscThreads,
+    &memcpy::Memcpy,
+    &cache_line::CacheLine,
 ];
 
 /// The transport of this name.

@@ -147,7 +147,9 @@ fn row(run: &Run, block: u32, reports: (Report, Vec<Report>)) -> Result<Row, Tro
     Ok(match run.kind {
         Kind::Throughput => Row::Throughput(ThroughputRow::new(cell, block, consumer, &producers)),
         Kind::PingPong => {
-            let round_trips = producers.into_iter().flat_map(|report| report.round_trips).collect();
+            // A floor's only worker is the consumer; otherwise the producers hold the watch.
+            let reports = producers.into_iter().chain([consumer]);
+            let round_trips = reports.flat_map(|report| report.round_trips).collect();
             Row::PingPong(PingPongRow { cell, block, round_trips })
         }
         Kind::Latency { offered_per_s } => {

@@ -107,24 +107,27 @@ impl Planner<'_> {
 
     fn add(&mut self, transport: &dyn Transport, twin: bool) {
         let (table, all) = (self.table, self.options.producers);
-        // Without processes there is no other number of them, and nothing to wait for.
-        let joins = transport.joins_processes();
         for producers in self.counts() {
-            let sizes = self.sizes(table.throughput.sizes);
-            for size in sizes.into_iter().filter(|_| joins || producers == 1) {
-                self.push(Kind::Throughput, transport, producers, size, twin);
+            if transport.has_throughput(producers) {
+                for size in self.sizes(table.throughput.sizes) {
+                    self.push(Kind::Throughput, transport, producers, size, twin);
+                }
             }
         }
-        if self.options.sizes.is_empty() {
+        if self.options.sizes.is_empty() && transport.has_throughput(1) {
             for &size in table.large.sizes {
                 self.push(Kind::Throughput, transport, 1, size, twin);
             }
         }
-        if !joins {
+        if !transport.has_round_trip() {
             return;
         }
         for size in self.sizes(table.ping_pong.sizes) {
             self.push(Kind::PingPong, transport, 1, size, twin);
+        }
+        if transport.is_floor() {
+            // Nobody joins it, and nobody waits at it.
+            return;
         }
         for &offered_per_s in table.offered_per_s {
             let sizes = self.sizes(table.latency.sizes).into_iter();
@@ -154,6 +157,10 @@ impl Planner<'_> {
 
     fn push(&mut self, kind: Kind, of: &dyn Transport, producers: u32, size: u64, twin: bool) {
         let ring_bytes = self.options.ring_for(size);
+        if let Some(longest) = of.longest().filter(|&longest| size > longest) {
+            let what = format!("{} at {size} bytes", of.name());
+            return self.leave_out(what, format!("its messages have {longest} bytes at most"));
+        }
         if size + RING_OVERHEAD > ring_bytes {
             let what = format!("{} at {size} bytes", of.name());
             return self.leave_out(what, format!("it does not fit a ring of {ring_bytes} bytes"));
