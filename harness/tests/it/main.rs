@@ -1,6 +1,8 @@
 //! The built harness from outside: exit codes, the last line, the files, and that nothing stays
 //! behind however it ends.
 
+mod compare;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -102,7 +104,9 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn mistakes_are_one_line_and_exit_2() {
     let run = Run::new();
-    for words in ["--producers 0", "--size 2m", "--transport pigeon", "--for soon", "dance"] {
+    for words in
+        ["--producers 0", "--size 2m --ring 1m", "--transport pigeon", "--for soon", "dance"]
+    {
         let output = run.output(words);
         assert_eq!(output.status.code(), Some(2), "{words}");
         assert_eq!(stderr(&output).lines().count(), 1, "{words}: {}", stderr(&output));

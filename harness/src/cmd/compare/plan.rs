@@ -158,6 +158,10 @@ impl Planner<'_> {
     fn push(&mut self, kind: Kind, of: &dyn Transport, producers: u32, size: u64, twin: bool) {
         let ring_bytes = self.options.ring_for(size);
         if let Some(longest) = of.longest().filter(|&longest| size > longest) {
+            if of.is_floor() {
+                // One word is all there is to it.
+                return;
+            }
             let what = format!("{} at {size} bytes", of.name());
             return self.leave_out(what, format!("its messages have {longest} bytes at most"));
         }
