@@ -15,7 +15,7 @@ use crate::{
     record::{Cell, PingPongRow, Row, ThroughputRow},
     scenario::{BLOCKS, PING_PONG_SIZES, SIZES},
     session::{Channel, Session},
-    transports::{ALL, find},
+    transports::{ALL, Transport, find},
 };
 
 /// Measured time of a run, unless `--for` spreads another time over all runs.
@@ -37,6 +37,11 @@ enum Kind {
 
 /// Compares all named transports, or all.
 pub(crate) fn run(session: &mut Session, time: Option<Duration>) -> Result<()> {
+    for name in &session.options.transports.clone() {
+        if let Some(why) = find(name).and_then(Transport::missing) {
+            session.skip(name, &why);
+        }
+    }
     let cells = cells(session);
     let runs = u32::try_from(cells.len())? * BLOCKS;
     let measure = time.map_or(MEASURE, |time| {

@@ -46,6 +46,7 @@ pub(crate) fn run() -> ! {
 /// Removes the folder once stdin closes, by whatever end the orchestrator has met.
 pub(crate) fn janitor(folder: &Path) {
     for _ in stdin().lock().lines().map_while(Result::ok) {}
+    transports::remove_outside(folder, None);
     // Workers exit at the same time and may still make a file, so one attempt can fail.
     for _ in 0..100 {
         let gone = std::fs::remove_dir_all(folder);
@@ -201,7 +202,9 @@ impl<'a> Ready<'a> {
         };
         let bodies = match job.task {
             Task::Throughput { size, .. } => {
-                producers.map(|producer| Bodies::new(job.seed, producer, size)).collect()
+                let batch = throughput::batch(job, transport, size);
+                let bodies = |producer| Bodies::for_batches(job.seed, producer, size, batch);
+                producers.map(bodies).collect()
             }
             _ => Vec::new(),
         };
@@ -213,12 +216,21 @@ impl<'a> Ready<'a> {
         match job.task {
             Task::Throughput { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
+                let is_batched = self.transport.batch() > 1;
                 match job.role {
                     Role::Alone => alone::throughput(job, plan, self.floor()?, self.bodies),
+                    Role::Consumer if is_batched => {
+                        throughput::consume_batches(job, plan, ends.rx()?)
+                    }
                     Role::Consumer => throughput::consume(job, plan, ends.rx()?),
                     Role::Producer => {
+                        let batch = throughput::batch(job, self.transport, size);
                         let bodies = self.bodies.first_mut().context("made before `ready`")?;
-                        throughput::produce(plan, bodies, ends.tx()?)
+                        if is_batched {
+                            throughput::produce_batches(plan, batch, bodies, ends.tx()?)
+                        } else {
+                            throughput::produce(plan, bodies, ends.tx()?)
+                        }
                     }
                 }
             }
