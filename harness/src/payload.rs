@@ -127,23 +127,46 @@ fn body_matches(first: u64, body: &[u8]) -> bool {
 /// The messages of one producer of a compared transport.
 #[derive(Debug)]
 pub(crate) struct Bodies {
+    /// A power of two of them, and so a multiple of `BODIES`.
     messages: Vec<Vec<u8>>,
 }
 
 impl Bodies {
     /// Writes all bodies, stamped with the first sequences.
     pub(crate) fn new(seed: u64, producer: u32, size: usize) -> Bodies {
+        Bodies::with_messages(seed, producer, size, BODIES)
+    }
+
+    /// As `new`, for batches of up to so many messages, which is a power of two.
+    pub(crate) fn for_batches(seed: u64, producer: u32, size: usize, batch: usize) -> Bodies {
+        assert!(batch.is_power_of_two(), "so that a batch lies in one piece");
+        Bodies::with_messages(seed, producer, size, BODIES.max(batch as u64))
+    }
+
+    fn with_messages(seed: u64, producer: u32, size: usize, count: u64) -> Bodies {
         assert!(size >= STAMP_LEN, "args refuses sizes below the stamp");
-        let messages = (0..BODIES)
-            .map(|body| {
+        let messages = (0..count)
+            .map(|sequence| {
                 let mut message = vec![0; size];
                 message[..8].copy_from_slice(&u64::from(producer).to_le_bytes());
-                message[8..STAMP_LEN].copy_from_slice(&body.to_le_bytes());
-                fill_body(body_seed(seed, producer, body), &mut message[STAMP_LEN..]);
+                message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
+                let body = body_seed(seed, producer, sequence % BODIES);
+                fill_body(body, &mut message[STAMP_LEN..]);
                 message
             })
             .collect();
         Bodies { messages }
+    }
+
+    /// The messages from this sequence on, which is a multiple of their count, itself a power of
+    /// two. Only their headers are written here.
+    pub(crate) fn stamp_batch(&mut self, first: u64, count: usize) -> &[Vec<u8>] {
+        let at = (first as usize) & (self.messages.len() - 1);
+        let batch = &mut self.messages[at..at + count];
+        for (message, sequence) in batch.iter_mut().zip(first..) {
+            message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
+        }
+        batch
     }
 
     /// The message of this sequence; only its header is written here.
@@ -153,10 +176,11 @@ impl Bodies {
     #[inline]
     pub(crate) fn stamp(&mut self, sequence: u64) -> &[u8] {
         let last = sequence.wrapping_sub(1);
-        let body = |sequence: u64| (sequence % BODIES) as usize;
-        self.messages[body(last)][8..STAMP_LEN]
-            .copy_from_slice(&last.wrapping_add(BODIES).to_le_bytes());
-        let message = &mut self.messages[body(sequence)];
+        let count = self.messages.len();
+        let at = |sequence: u64| (sequence as usize) & (count - 1);
+        self.messages[at(last)][8..STAMP_LEN]
+            .copy_from_slice(&last.wrapping_add(count as u64).to_le_bytes());
+        let message = &mut self.messages[at(sequence)];
         if word(message, 8) != Some(sequence) {
             // The last message, which says so.
             message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
@@ -382,6 +406,20 @@ mod tests {
         for sequence in [0, 1, 2, 3, 4, 5, 4, 9, 0, 7, 8, 8 | END, 9, 10, END, 1, 5 | END] {
             let message = bodies.stamp(sequence);
             assert_eq!((word(message, 0), word(message, 8)), (Some(3), Some(sequence)));
+        }
+    }
+
+    #[test]
+    fn batches_pass_in_order_as_single_messages_do() {
+        for batch in [1, 2, 32] {
+            let mut bodies = Bodies::for_batches(9, 0, 64, batch);
+            let mut expected = Expected::new(9, 1, 64);
+            for first in (0..10).map(|round| round * batch as u64) {
+                for message in bodies.stamp_batch(first, batch) {
+                    assert_eq!(expected.check(message), Ok(false), "{batch}");
+                }
+            }
+            assert_eq!(expected.check(bodies.stamp((10 * batch as u64) | END)), Ok(true));
         }
     }
 

@@ -61,8 +61,15 @@ const fn measured(sizes: &'static [u64], millis: u64) -> Measured {
 }
 
 /// One rival of each family, and what the harness costs.
-const MAIN: &[&str] =
-    &["ipmpsc", "ipmpsc-zero-copy", "ipmpsc-0.5.1", "ipc-channel", "pipe", "unix-socket", "null"];
+const MAIN: &[&str] = &[
+    "ipmpsc",
+    "ipmpsc-zero-copy",
+    "ipmpsc-0.5.1",
+    "ipc-channel",
+    "pipe",
+    "unix-seqpacket",
+    "null",
+];
 
 const QUICK: Table = Table {
     verify: Duration::from_secs(3),

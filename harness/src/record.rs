@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     protocol::{Coverage, Report},
     sys,
-    transports::ALL,
+    transports::{ALL, Transport},
 };
 
 /// One result. A failure is one too.
@@ -277,16 +277,22 @@ pub(crate) struct Stamp {
     pub(crate) floor: bool,
 }
 
-impl Env {
-    /// The stamp of this run.
-    pub(crate) fn collect(seed: u64) -> Env {
-        let stamp = |transport: &dyn crate::transports::Transport| Stamp {
+impl Stamp {
+    /// What this build says of it on this machine.
+    pub(crate) fn of(transport: &dyn Transport) -> Stamp {
+        Stamp {
             name: transport.name().into(),
             version: transport.version().into(),
             about: transport.about().into(),
             missing: transport.missing(),
             floor: transport.is_floor(),
-        };
+        }
+    }
+}
+
+impl Env {
+    /// The stamp of this run.
+    pub(crate) fn collect(seed: u64) -> Env {
         Env {
             cpu: cpu_model(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -300,7 +306,7 @@ impl Env {
             revision: revision(),
             arguments: arguments(std::env::args().skip(1)),
             seed,
-            transports: ALL.into_iter().map(stamp).collect(),
+            transports: ALL.into_iter().map(Stamp::of).collect(),
         }
     }
 }

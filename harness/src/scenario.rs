@@ -63,8 +63,9 @@ pub(crate) const SILENCE_MAX_MS: u64 = 200;
 /// form that does the same for its user.
 pub(crate) fn rivals(transport: &str) -> [&'static str; 2] {
     match transport {
-        "ipmpsc-zero-copy" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel"],
-        "ipmpsc-bytes" | "pipe" | "unix-socket" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel-bytes"],
+        "ipmpsc-zero-copy" | "ipmpsc-batch" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel"],
+        "ipmpsc-bytes" | "pipe" | "unix-seqpacket" | "unix-stream" | "tcp" | "posix-mq"
+        | "iceoryx2" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel-bytes"],
         _ => ["ipmpsc-0.5.1", "ipc-channel"],
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     protocol::Task,
     record::{Env, FailedRow, Row, read_rows},
     table,
-    transports::{Setup, is_ours},
+    transports::{self, Setup, is_ours},
 };
 
 /// The names of run folders begin with this and the id of the process.
@@ -95,6 +95,7 @@ impl Session {
 
     /// Removes what the channel of this plan left.
     pub(crate) fn clear(&self, plan: &Plan) {
+        transports::remove_outside(&self.folder.path, Some(&plan.setup.channel));
         let Ok(entries) = fs::read_dir(&self.folder.path) else {
             return;
         };
@@ -257,6 +258,7 @@ impl Drop for Folder {
         // Its stdin closes, it removes the folder and exits; if it was killed, that is left to do.
         drop(self.janitor.stdin.take());
         let _ = self.janitor.wait();
+        transports::remove_outside(&self.path, None);
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -285,6 +287,7 @@ fn sweep(place: &Path) {
         // The lock as well, as the process may be one of another container.
         let lock = File::open(entry.path().join("lock"));
         if is_gone && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            transports::remove_outside(&entry.path(), None);
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     record::{FailedRow, Row, VerifyRow},
     scenario::{Producers, Scenario, VERIFY},
     session::{Channel, Session},
-    transports::{find, is_ours},
+    transports::{Transport, find, is_ours},
 };
 
 /// Transports that need not be as fast are verified with messages up to this length.
@@ -41,7 +41,9 @@ pub(crate) fn run(session: &mut Session) -> Result<()> {
         judge(session, coverage);
     }
     for transport in foreign {
-        if find(transport).is_some_and(|transport| transport.joins_processes()) {
+        if let Some(why) = find(transport).and_then(Transport::missing) {
+            session.skip(transport, &why);
+        } else if find(transport).is_some_and(Transport::joins_processes) {
             let part = time / u32::try_from(steps)?;
             step(session, &FOREIGN, transport, part)?;
         } else {

@@ -46,6 +46,7 @@ pub(crate) fn run() -> ! {
 /// Removes the folder once stdin closes, by whatever end the orchestrator has met.
 pub(crate) fn janitor(folder: &Path) {
     for _ in stdin().lock().lines().map_while(Result::ok) {}
+    transports::remove_outside(folder, None);
     // Workers exit at the same time and may still make a file, so one attempt can fail.
     for _ in 0..100 {
         let gone = std::fs::remove_dir_all(folder);
@@ -223,8 +224,12 @@ impl<'a> Ready<'a> {
             Role::Alone => 0..job.setup.producers,
         };
         let bodies = match job.task {
-            Task::Throughput { size, .. }
-            | Task::Latency { size, .. }
+            Task::Throughput { size, .. } => {
+                let batch = throughput::batch(job, transport, size);
+                let bodies = |producer| Bodies::for_batches(job.seed, producer, size, batch);
+                producers.map(bodies).collect()
+            }
+            Task::Latency { size, .. }
             | Task::Attach { size, .. }
             | Task::Idle { size, .. }
             | Task::Memory { size, .. } => {
@@ -240,9 +245,17 @@ impl<'a> Ready<'a> {
         match job.task {
             Task::Throughput { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
+                let is_batched = self.transport.batch() > 1;
                 match job.role {
                     Role::Alone => alone::throughput(job, plan, self.floor()?, self.bodies),
+                    Role::Consumer if is_batched => {
+                        throughput::consume_batches(job, plan, ends.rx()?)
+                    }
                     Role::Consumer => throughput::consume(job, plan, ends.rx()?),
+                    Role::Producer if is_batched => {
+                        let batch = throughput::batch(job, self.transport, size);
+                        throughput::produce_batches(plan, batch, self.bodies()?, ends.tx()?)
+                    }
                     Role::Producer => throughput::produce(plan, self.bodies()?, ends.tx()?),
                 }
             }

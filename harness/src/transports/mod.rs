@@ -14,9 +14,15 @@ mod memcpy;
 mod mpsc_threads;
 mod null;
 mod pipe;
-mod unix_socket;
+mod posix_mq;
+mod tcp;
+mod unix_seqpacket;
+mod unix_stream;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -56,9 +62,15 @@ pub(crate) trait Transport: Sync {
             Some(Floor::Word) => false,
         }
     }
-    /// Whether there is a way there and back through it.
+    /// Whether there is a way there and back through it, and a time that one message takes: not
+    /// where messages wait for others to go with.
     fn has_round_trip(&self) -> bool {
-        !matches!(self.floor(), Some(Floor::Turns(_)))
+        !matches!(self.floor(), Some(Floor::Turns(_))) && self.batch() == 1
+    }
+    /// How many messages one call sends at most, a power of two: `Tx::send_batch` and
+    /// `Rx::recv_batch` are measured where it is more than one.
+    fn batch(&self) -> usize {
+        1
     }
     /// The longest message it can carry, whatever the ring; none where the ring or nothing limits.
     fn longest(&self) -> Option<u64> {
@@ -147,6 +159,10 @@ pub(crate) trait Tx {
     fn try_send(&mut self, message: &[u8]) -> Result<bool, SendError> {
         self.send(message).map(|()| true)
     }
+    /// Sends all of at most `Transport::batch` messages, waiting for room.
+    fn send_batch(&mut self, messages: &[Vec<u8>]) -> Result<(), SendError> {
+        messages.iter().try_for_each(|message| self.send(message))
+    }
 }
 
 /// Is shown the bytes of one message.
@@ -159,6 +175,10 @@ pub(crate) trait Rx {
     /// Shows a message if there is one. Transports without such a call wait instead.
     fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
         self.recv(sink).map(|()| true)
+    }
+    /// Waits for a message and shows all that are there; says how many.
+    fn recv_batch(&mut self, sink: &mut Sink<'_>) -> Result<u64> {
+        self.recv(sink).map(|()| 1)
     }
     /// What the channel says about itself: repairs after dead producers, and messages discarded.
     fn repairs(&self) -> Option<(u64, u64)> {
@@ -206,16 +226,20 @@ struct Owned {
 }
 
 /// All transports, in the order of the tables.
-pub(crate) const ALL: [&dyn Transport; 13] = [
+pub(crate) const ALL: [&dyn Transport; 17] = [
     &ipmpsc::COPYING,
     &ipmpsc::ZERO_COPY,
     &ipmpsc::BYTES,
+    &ipmpsc::BATCH,
     &ipmpsc_0_5_1::COPYING,
     &ipmpsc_0_5_1::ZERO_COPY,
     &ipc_channel::Typed,
     &ipc_channel::Bytes,
     &pipe::Pipe,
-    &unix_socket::UnixSocket,
+    &unix_seqpacket::UnixSeqpacket,
+    &unix_stream::UnixStream,
+    &tcp::Tcp,
+    &posix_mq::PosixMq,
     &null::Null,
     &mpsc_threads::MpscThreads,
     &memcpy::Memcpy,
@@ -227,9 +251,15 @@ pub(crate) fn find(name: &str) -> Option<&'static dyn Transport> {
     ALL.into_iter().find(|transport| transport.name() == name)
 }
 
+/// Removes what this channel of the run with this folder, or any of its channels, has left in other
+/// places.
+pub(crate) fn remove_outside(folder: &Path, channel: Option<&str>) {
+    posix_mq::unlink_all(folder, channel);
+}
+
 /// Whether the promises of this transport are ours.
 pub(crate) fn is_ours(name: &str) -> bool {
-    matches!(name, "ipmpsc" | "ipmpsc-zero-copy" | "ipmpsc-bytes")
+    matches!(name, "ipmpsc" | "ipmpsc-zero-copy" | "ipmpsc-bytes" | "ipmpsc-batch")
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl Transport for MpscThreads {
     }
 
     fn version(&self) -> &'static str {
-        env!("HARNESS_RUSTC")
+        "std"
     }
 
     fn floor(&self) -> Option<Floor> {
