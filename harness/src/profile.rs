@@ -41,8 +41,11 @@ pub(crate) struct Table {
     pub(crate) ping_pong: Measured,
     /// Sizes at each of the offered rates.
     pub(crate) latency: Measured,
-    /// Messages a second over all producers.
+    /// Messages a second over all producers: as many as find a processor beside the consumer's, as
+    /// more would offer what the scheduler makes of it.
     pub(crate) offered_per_s: &'static [u64],
+    /// Whether all of `--producers` offer it as well.
+    pub(crate) offered_by_all: bool,
     /// How often a producer joins in one run.
     pub(crate) joins: u32,
     /// How long a consumer waits for nothing.
@@ -83,6 +86,7 @@ const QUICK: Table = Table {
     ping_pong: measured(&[64], 25),
     latency: measured(&[64], 60),
     offered_per_s: &[10_000],
+    offered_by_all: false,
     joins: 8,
     idle: Duration::from_millis(300),
 };
@@ -91,14 +95,15 @@ const DEFAULT: Table = Table {
     verify: Duration::from_secs(12),
     enough: Duration::from_secs(80),
     cap: Duration::from_secs(84),
-    blocks: 4,
+    blocks: 3,
     transports: &[],
     producers: &[1],
-    throughput: measured(&[64, 1 << 10, 64 << 10], 40),
-    large: measured(&[FRAME], 60),
+    throughput: measured(&[64, 1 << 10, 64 << 10], 35),
+    large: measured(&[FRAME], 80),
     ping_pong: measured(&[64, 64 << 10], 30),
     latency: measured(&[64], 80),
     offered_per_s: &[2_000, 20_000],
+    offered_by_all: false,
     joins: 8,
     idle: Duration::from_millis(500),
 };
@@ -115,6 +120,7 @@ const FULL: Table = Table {
     ping_pong: measured(&[64, 1 << 10, 64 << 10, 1 << 20], 100),
     latency: measured(&[64, 4 << 10], 250),
     offered_per_s: &[1_000, 5_000, 20_000, 50_000, 100_000, 200_000],
+    offered_by_all: true,
     joins: 16,
     idle: Duration::from_secs(2),
 };

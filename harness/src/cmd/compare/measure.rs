@@ -90,8 +90,6 @@ pub(super) fn measure(
     for run in batch {
         plans.push(plan(session, run, times.task(run)?));
     }
-    // The later ones are not worth starting when one of them was interrupted, nor do they: a crew
-    // looks for that first.
     let mut crews: Vec<_> = plans.iter().map(Crew::gather).collect();
     for crew in crews.iter_mut().flatten() {
         crew.go();

@@ -74,13 +74,11 @@ pub(super) fn runs(options: &Options, table: &Table) -> (Vec<Run>, Vec<(String, 
     if sys::held_bytes().is_none() {
         planner.skip("memory", "the system does not say what memory a process holds");
     }
-    let profile = || ALL.iter().map(|transport| transport.name());
-    let names: Vec<_> = match (options.transports.is_empty(), table.transports) {
-        (false, _) => options.transports.clone(),
-        (true, []) => profile().collect(),
-        (true, some) => some.to_vec(),
-    };
-    for transport in names.into_iter().filter_map(find) {
+    let named =
+        [&options.transports[..], table.transports].into_iter().find(|names| !names.is_empty());
+    let compared =
+        named.map_or(ALL.to_vec(), |names| names.iter().filter_map(|name| find(name)).collect());
+    for transport in compared {
         if let Some(why) = transport.missing() {
             planner.skip(transport.name(), &why);
             continue;
@@ -90,6 +88,9 @@ pub(super) fn runs(options: &Options, table: &Table) -> (Vec<Run>, Vec<(String, 
             planner.add(transport, true);
         }
     }
+    // Whatever was named twice is measured once.
+    planner.runs.sort();
+    planner.runs.dedup();
     (planner.runs, planner.skipped)
 }
 
@@ -129,10 +130,12 @@ impl Planner<'_> {
             // Nobody joins it, and nobody waits at it.
             return;
         }
-        for &offered_per_s in table.offered_per_s {
-            let sizes = self.sizes(table.latency.sizes).into_iter();
-            for size in sizes.filter(|&size| size >= TIMED_LEN as u64) {
-                self.push(Kind::Latency { offered_per_s }, transport, all, size, twin);
+        for producers in self.offering() {
+            for &offered_per_s in table.offered_per_s {
+                let sizes = self.sizes(table.latency.sizes).into_iter();
+                for size in sizes.filter(|&size| size >= TIMED_LEN as u64) {
+                    self.push(Kind::Latency { offered_per_s }, transport, producers, size, twin);
+                }
             }
         }
         self.push(Kind::Attach, transport, 1, SHORT, twin);
@@ -148,11 +151,19 @@ impl Planner<'_> {
         if named.is_empty() { profile.to_vec() } else { named.clone() }
     }
 
+    /// Numbers of producers that send as fast as they can.
     fn counts(&self) -> BTreeSet<u32> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let crowd = u32::try_from(processors).unwrap_or(u32::MAX).saturating_mul(CROWD);
+        let crowd = processors().saturating_mul(CROWD);
         let counts = self.table.producers.iter().copied().filter(|&count| count <= crowd);
         counts.chain([self.options.producers]).collect()
+    }
+
+    /// Numbers of producers that send at a fixed rate.
+    fn offering(&self) -> BTreeSet<u32> {
+        let all = self.options.producers;
+        let with_processor = (processors() - 1).clamp(1, all);
+        let all = self.table.offered_by_all.then_some(all);
+        all.into_iter().chain([with_processor]).collect()
     }
 
     fn push(&mut self, kind: Kind, of: &dyn Transport, producers: u32, size: u64, twin: bool) {
@@ -171,10 +182,9 @@ impl Planner<'_> {
         }
         // A round trip depends on whether both sides share a processor, which the scheduler decides
         // anew each time; where there are two, it is measured that way and with one each.
-        let has_two = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
         let pinnings: &[bool] = match (self.options.pin, kind) {
             (true, _) => &[true],
-            (false, Kind::PingPong) if has_two => &[false, true],
+            (false, Kind::PingPong) if processors() > 1 => &[false, true],
             _ => &[false],
         };
         let size = usize::try_from(size).expect("args keeps sizes below a ring's");
@@ -191,6 +201,12 @@ impl Planner<'_> {
             self.skipped.push((what, why));
         }
     }
+}
+
+/// How many this process may use.
+fn processors() -> u32 {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// All measurements in random order, in batches that run at the same time. Those of one kind, size
@@ -284,7 +300,8 @@ mod tests {
 
     #[test]
     fn what_is_named_replaces_what_the_profile_says() {
-        let runs = planned("--transport pipe --size 128 --producers 3 --ring 64k --pin");
+        let runs = planned("--transport pipe,pipe --size 128,128 --producers 3 --ring 64k --pin");
+        assert!(runs.windows(2).all(|pair| pair[0] != pair[1]), "and nothing twice");
         assert!(runs.iter().all(|run| run.cell.transport == "pipe" && run.cell.pinned));
         assert!(runs.iter().all(|run| run.cell.ring_bytes == 64 << 10));
         let sizes = |kind: Kind| -> BTreeSet<_> {
