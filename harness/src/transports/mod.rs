@@ -7,6 +7,7 @@
 
 mod cache_line;
 mod framed;
+mod iceoryx2;
 mod ipc_channel;
 mod ipmpsc;
 mod ipmpsc_0_5_1;
@@ -226,7 +227,7 @@ struct Owned {
 }
 
 /// All transports, in the order of the tables.
-pub(crate) const ALL: [&dyn Transport; 17] = [
+pub(crate) const ALL: [&dyn Transport; 18] = [
     &ipmpsc::COPYING,
     &ipmpsc::ZERO_COPY,
     &ipmpsc::BYTES,
@@ -240,6 +241,7 @@ pub(crate) const ALL: [&dyn Transport; 17] = [
     &unix_stream::UnixStream,
     &tcp::Tcp,
     &posix_mq::PosixMq,
+    &iceoryx2::Iceoryx2,
     &null::Null,
     &mpsc_threads::MpscThreads,
     &memcpy::Memcpy,
@@ -255,6 +257,7 @@ pub(crate) fn find(name: &str) -> Option<&'static dyn Transport> {
 /// places.
 pub(crate) fn remove_outside(folder: &Path, channel: Option<&str>) {
     posix_mq::unlink_all(folder, channel);
+    iceoryx2::remove_all(folder, channel);
 }
 
 /// Whether the promises of this transport are ours.
