@@ -1,7 +1,7 @@
 //! How much a run does: the tables behind `--profile`.
 //!
 //! The times were chosen on two processors: `quick` ends within 15 s, `default` within 90 s, both
-//! with at least the three blocks that a verdict needs. `full` draws curves and takes what it takes.
+//! with the three blocks that a verdict needs. `full` draws curves and takes what it takes.
 
 use std::time::Duration;
 
