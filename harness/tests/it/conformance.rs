@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::{Run, json_lines, last_line, stderr};
 
+const BATCH: &str = "ipmpsc-batch";
+
 /// What `harness transports --json` says.
 fn list(run: &Run) -> Vec<Value> {
     let list = run.output("transports --json");
@@ -34,20 +36,24 @@ fn rows(run: &Run) -> Vec<Value> {
 fn every_transport_delivers_all_sizes_of_three_producers_in_order() {
     let run = Run::new();
     let list = list(&run);
-    let names: Vec<_> = list.iter().map(name).collect();
-    let words = format!("verify --producers 3 --for 8s --transport {}", names.join(","));
-    let output = run.output(&words);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let rows = rows(&run);
-    let (rivals, others): (Vec<_>, Vec<_>) =
-        list.iter().partition(|line| is_here(line) && !is_floor(line));
-    for name in rivals.into_iter().map(name) {
-        let row = rows.iter().find(|row| row["transport"] == name && row["producers"] == 3);
-        let messages = row.and_then(|row| row["messages"].as_u64());
-        assert!(messages.is_some_and(|count| count > 100), "{name}: {messages:?}");
+    let here = |line: &&&Value| is_here(line) && !is_floor(line);
+    // The scenarios of our forms go round three of them, so the fourth gets a turn of its own.
+    let (batch, rest): (Vec<_>, Vec<_>) = list.iter().partition(|line| name(line) == BATCH);
+    for (lines, time) in [(rest, "8s"), (batch, "3s")] {
+        let names: Vec<_> = lines.iter().copied().map(name).collect();
+        let words = format!("verify --producers 3 --for {time} --transport {}", names.join(","));
+        let output = run.output(&words);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let rows = rows(&run);
+        for name in lines.iter().filter(here).map(|line| name(line)) {
+            let row = rows.iter().find(|row| row["transport"] == name && row["producers"] == 3);
+            let messages = row.and_then(|row| row["messages"].as_u64());
+            assert!(messages.is_some_and(|count| count > 100), "{name}: {messages:?}");
+        }
+        let skipped = lines.iter().filter(|line| !here(line)).count();
+        let tally = format!(" 0 failed, {skipped} skipped");
+        assert!(last_line(&stderr(&output)).ends_with(&tally), "{tally}: {}", stderr(&output));
     }
-    let tally = format!(" 0 failed, {} skipped", others.len());
-    assert!(last_line(&stderr(&output)).ends_with(&tally), "{tally}: {}", stderr(&output));
 }
 
 #[test]
@@ -77,9 +83,9 @@ fn every_transport_is_measured_in_what_it_can_do() {
     assert_eq!(measured("throughput", 64, 1), but(&["cache-line"]));
     assert_eq!(measured("throughput", 64, 2), but(&["cache-line", "null", "memcpy"]));
     assert_eq!(measured("throughput", 64 << 10, 1), but(&["cache-line", queue]));
-    let turns = but(&["null", "memcpy", "ipmpsc-batch"]);
+    let turns = but(&["null", "memcpy", BATCH]);
     assert_eq!(measured("ping_pong", 64, 1), turns);
-    let turns = but(&["null", "memcpy", "ipmpsc-batch", "cache-line", queue]);
+    let turns = but(&["null", "memcpy", BATCH, "cache-line", queue]);
     assert_eq!(measured("ping_pong", 64 << 10, 1), turns);
 }
 
