@@ -64,8 +64,8 @@ pub(crate) const SILENCE_MAX_MS: u64 = 200;
 pub(crate) fn rivals(transport: &str) -> [&'static str; 2] {
     match transport {
         "ipmpsc-zero-copy" | "ipmpsc-batch" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel"],
-        "ipmpsc-bytes" | "pipe" | "unix-seqpacket" | "unix-stream" | "tcp" | "posix-mq"
-        | "iceoryx2" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel-bytes"],
+        "ipmpsc-bytes" | "ipc-channel-bytes" | "pipe" | "unix-seqpacket" | "unix-stream"
+        | "tcp" | "posix-mq" | "iceoryx2" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel-bytes"],
         _ => ["ipmpsc-0.5.1", "ipc-channel"],
     }
 }
@@ -73,7 +73,18 @@ pub(crate) fn rivals(transport: &str) -> [&'static str; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transports::{ALL, find, is_ours};
+    use crate::transports::{ALL, Transport, find, is_ours};
+
+    #[test]
+    fn typed_rows_are_held_against_typed_rows_and_raw_ones_against_raw_ones() {
+        let is_typed = |transport: &dyn Transport| transport.about().starts_with("typed");
+        for transport in ALL.into_iter().filter(|transport| transport.joins_processes()) {
+            let [_, foreign] = rivals(transport.name());
+            let foreign = find(foreign).expect("it exists");
+            assert_eq!(is_typed(transport), is_typed(foreign), "{}", transport.name());
+            assert!(is_typed(transport) || transport.about().starts_with("raw bytes"));
+        }
+    }
 
     #[test]
     fn the_tables_name_what_exists() {

@@ -23,7 +23,7 @@ impl Transport for Iceoryx2 {
     }
 
     fn about(&self) -> &'static str {
-        "a slice of bytes, loaned, filled and published, received as a borrow of shared memory by a \
+        "raw bytes, loaned, filled and published, received as a borrow of shared memory by a \
          consumer that polls: it spins, then yields, and never sleeps"
     }
 

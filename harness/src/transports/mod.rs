@@ -6,6 +6,8 @@
 //! outside, so that no rival pays for a timeout it would not use.
 
 mod cache_line;
+#[cfg(test)]
+mod conformance;
 mod framed;
 mod iceoryx2;
 mod ipc_channel;
@@ -173,7 +175,7 @@ pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + 'a;
 pub(crate) trait Rx {
     /// Waits for a message and shows it.
     fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()>;
-    /// Shows a message if there is one. Transports without such a call wait instead.
+    /// Shows a message if there is one. Floors, which nobody asks, wait instead.
     fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
         self.recv(sink).map(|()| true)
     }
