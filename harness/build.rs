@@ -5,7 +5,7 @@ use std::{env, fs, path::Path, process::Command};
 
 /// Packages whose locked version a result carries, with the variable that holds it.
 const RIVALS: [(&str, &str); 2] =
-    [("ipc-channel", "HARNESS_IPC_CHANNEL"), ("hdrhistogram", "HARNESS_HDRHISTOGRAM")];
+    [("ipc-channel", "HARNESS_IPC_CHANNEL"), ("iceoryx2", "HARNESS_ICEORYX2")];
 
 fn main() {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());

@@ -16,7 +16,7 @@ const PRODUCERS: u32 = 4;
 /// The largest ring that can be asked for.
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
-const RING_OVERHEAD: u64 = 16;
+pub(crate) const RING_OVERHEAD: u64 = 16;
 /// The most of a message that is shown; a screen has long scrolled away by then.
 const SHOWN_MAX: i64 = 1 << 20;
 

@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use crate::{
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Deadline},
-    transports::{Setup, null},
+    transports::{Setup, find},
 };
 
 /// Set by Ctrl-C and SIGTERM.
@@ -206,6 +206,8 @@ pub(crate) struct Plan {
     pub(crate) setup: Setup,
     pub(crate) seed: u64,
     pub(crate) ledger: PathBuf,
+    /// Whether each process gets a processor of its own, as far as there are any.
+    pub(crate) pinned: bool,
 }
 
 impl Plan {
@@ -220,6 +222,15 @@ impl Plan {
             ledger: self.ledger.clone(),
             producer,
             incarnation,
+            pinned: self.pinned,
+        }
+    }
+
+    /// Where this producer connects, of all endpoints.
+    fn endpoints(&self, producer: usize, all: &[String]) -> Vec<String> {
+        match self.task {
+            Task::Attach { .. } => all.to_vec(),
+            _ => all.get(producer).cloned().into_iter().collect(),
         }
     }
 }
@@ -238,7 +249,7 @@ impl Crew {
     pub(crate) fn gather(plan: &Plan) -> Result<Crew, Trouble> {
         let deadline = Deadline::after(PATIENCE);
         let folder = &plan.setup.folder;
-        let is_alone = plan.transport == null::NAME;
+        let is_alone = find(&plan.transport).is_some_and(|transport| transport.is_floor());
         let mut consumer = Worker::spawn(folder, "consumer")?;
         let role = if is_alone { Role::Alone } else { Role::Consumer };
         consumer.say(&Command::Prepare(Box::new(plan.job(role, 0, 0))));
@@ -253,7 +264,7 @@ impl Crew {
         let mut back = Vec::new();
         for (producer, worker) in producers.iter_mut().enumerate() {
             back.extend(bound(worker, deadline)?.0);
-            let endpoints = endpoints.get(producer).cloned().into_iter().collect();
+            let endpoints = plan.endpoints(producer, &endpoints);
             worker.say(&Command::Connect { endpoints, limits });
         }
         consumer.say(&Command::Connect { endpoints: back, limits });

@@ -116,7 +116,7 @@ fn cache_line(_: u64) -> Result<Vec<f64>> {
             pinned
         });
         let mine = scope.spawn(|| {
-            let pinned = sys::pin(Processor::First);
+            let pinned = sys::pin(Processor::Nth(0));
             let mut value = 0;
             let samples = samples(SAMPLES, || {
                 let start = now_ns();

@@ -65,6 +65,8 @@ pub(crate) struct Job {
     pub(crate) producer: u32,
     /// How many processes have been this producer before.
     pub(crate) incarnation: u32,
+    /// Whether it gets a processor of its own, as far as there are any.
+    pub(crate) pinned: bool,
 }
 
 /// Which end of the channel a worker holds.
@@ -83,8 +85,16 @@ pub(crate) enum Role {
 pub(crate) enum Task {
     /// Messages of one size as fast as they go.
     Throughput { size: usize, warmup_ns: u64, measure_ns: u64 },
-    /// One message each way in turn; pinned, each side has a processor of its own.
-    PingPong { size: usize, warmup_ns: u64, measure_ns: u64, pinned: bool },
+    /// One message each way in turn.
+    PingPong { size: usize, warmup_ns: u64, measure_ns: u64 },
+    /// Messages of one size at a fixed rate over all producers.
+    Latency { size: usize, offered_per_s: u64, warmup_ns: u64, measure_ns: u64 },
+    /// One producer connects to so many channels, one after the other, and sends a message to each.
+    Attach { size: usize, joins: u32 },
+    /// One message, a silence of this length, and another message.
+    Idle { size: usize, for_ns: u64 },
+    /// Messages of one size, from each producer so many that the channel has been full.
+    Memory { size: usize, messages: u64 },
     /// Messages of awkward sizes, all of them checked.
     Verify { mix: Mix, for_ns: u64 },
     /// Messages of all sizes until the ledger says stop, while producers are killed.
@@ -118,6 +128,13 @@ pub(crate) struct Report {
     pub(crate) hashes: Vec<u64>,
     /// Round trips as (nanoseconds, how often).
     pub(crate) round_trips: Vec<(u64, u64)>,
+    pub(crate) times: Times,
+    /// Whether the producers could not keep the rate.
+    pub(crate) saturated: bool,
+    /// What was used while there was nothing to receive.
+    pub(crate) idle: Usage,
+    /// By how much the memory of this process grew.
+    pub(crate) memory_bytes: u64,
     pub(crate) coverage: Coverage,
     /// Incarnations that ended before the run did: (producer, incarnation, messages received).
     pub(crate) ended: Vec<(u32, u32, u64)>,
@@ -125,6 +142,17 @@ pub(crate) struct Report {
     pub(crate) silences: Vec<(u64, u64)>,
     /// (recoveries, discarded messages) as the channel counts them.
     pub(crate) repairs: Option<(u64, u64)>,
+}
+
+/// Between the moments of a timed message, each as (nanoseconds, how often).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// From due to received.
+    pub(crate) response: Vec<(u64, u64)>,
+    /// From begun to received.
+    pub(crate) service: Vec<(u64, u64)>,
+    /// From due to begun.
+    pub(crate) lag: Vec<(u64, u64)>,
 }
 
 /// How often the states that must be reached were reached.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     protocol::{Coverage, Report},
     sys,
-    transports::ALL,
+    transports::{ALL, Transport},
 };
 
 /// One result. A failure is one too.
@@ -98,7 +98,9 @@ pub(crate) struct LatencyRow {
     pub(crate) block: u32,
     /// Messages a second that were due, over all producers.
     pub(crate) offered_per_s: u64,
-    /// Whether the producers could not keep that rate, so that the times mean nothing.
+    /// Whether the producers could not keep that rate, so that the times mean nothing: fewer than
+    /// 95 % of the messages that were due in the measured time had begun when it ended, or of those
+    /// due in its last quarter more than half began after the same producer's next one was due.
     pub(crate) saturated: bool,
     pub(crate) messages: u64,
     pub(crate) elapsed_ns: u64,
@@ -108,14 +110,43 @@ pub(crate) struct LatencyRow {
     pub(crate) service: Vec<(u64, u64)>,
     /// From when it was due until its send began: the generator's own lateness.
     pub(crate) lag: Vec<(u64, u64)>,
-    /// What the whole run was spent on, warm-up included.
+    /// What the following three were spent on: the whole run, warm-up included. In the processor
+    /// time of producers are the last microseconds before each message, which they spin.
     pub(crate) total_messages: u64,
     pub(crate) cpu_ns: u64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
 }
 
-/// A producer joins a channel that others use.
+impl LatencyRow {
+    /// From what the consumer and its producers report.
+    pub(crate) fn new(
+        cell: Cell,
+        block: u32,
+        offered_per_s: u64,
+        consumer: Report,
+        producers: &[Report],
+    ) -> Self {
+        let usage = producers.iter().fold(consumer.usage, |sum, report| sum.plus(report.usage));
+        LatencyRow {
+            cell,
+            block,
+            offered_per_s,
+            saturated: consumer.saturated,
+            messages: consumer.measured,
+            elapsed_ns: consumer.measured_ns,
+            response: consumer.times.response,
+            service: consumer.times.service,
+            lag: consumer.times.lag,
+            total_messages: consumer.messages,
+            cpu_ns: usage.cpu_ns,
+            voluntary_switches: usage.voluntary,
+            involuntary_switches: usage.involuntary,
+        }
+    }
+}
+
+/// A producer joins a channel at which a consumer waits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct AttachRow {
     #[serde(flatten)]
@@ -140,7 +171,8 @@ pub(crate) struct IdleRow {
 }
 
 /// What a channel makes its processes hold: the growth of their proportional share of resident
-/// memory from before the channel until after traffic that filled it.
+/// memory, without the program itself, from before the channel until after traffic of more than it
+/// can keep. Buffers that the kernel holds for pipes, sockets and queues are nobody's share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MemoryRow {
     #[serde(flatten)]
@@ -239,17 +271,27 @@ pub(crate) struct Stamp {
     pub(crate) about: String,
     /// Why it cannot run there, if it cannot.
     pub(crate) missing: Option<String>,
+    /// Whether it stands under the line: no channel between processes, but what bounds one.
+    #[serde(default)]
+    pub(crate) floor: bool,
+}
+
+impl Stamp {
+    /// What this build says of it on this machine.
+    pub(crate) fn of(transport: &dyn Transport) -> Stamp {
+        Stamp {
+            name: transport.name().into(),
+            version: transport.version().into(),
+            about: transport.about().into(),
+            missing: transport.missing(),
+            floor: transport.is_floor(),
+        }
+    }
 }
 
 impl Env {
     /// The stamp of this run.
     pub(crate) fn collect(seed: u64) -> Env {
-        let stamp = |transport: &dyn crate::transports::Transport| Stamp {
-            name: transport.name().into(),
-            version: transport.version().into(),
-            about: transport.about().into(),
-            missing: transport.missing(),
-        };
         Env {
             cpu: cpu_model(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -263,7 +305,7 @@ impl Env {
             revision: revision(),
             arguments: arguments(std::env::args().skip(1)),
             seed,
-            transports: ALL.into_iter().map(stamp).collect(),
+            transports: ALL.into_iter().map(Stamp::of).collect(),
         }
     }
 }

@@ -50,14 +50,8 @@ pub(crate) const VERIFY: [Scenario; 10] = [
 
 /// A 3840x2160 frame in YUV 4:2:0, the message that ipmpsc was made for.
 pub(crate) const FRAME: u64 = 3840 * 2160 * 3 / 2;
-/// Message sizes that are compared.
-pub(crate) const SIZES: [u64; 3] = [64, 1 << 10, 64 << 10];
-/// Message sizes whose round trip is compared.
-pub(crate) const PING_PONG_SIZES: [u64; 2] = [64, 64 << 10];
 /// The ring of the comparison.
 pub(crate) const RING_BYTES: u64 = 1 << 20;
-/// How often each comparison is repeated at most, in random order.
-pub(crate) const BLOCKS: u32 = 5;
 /// Rings of the torture, one after the other.
 pub(crate) const TORTURE_RINGS: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Kills of the torture.
@@ -69,8 +63,9 @@ pub(crate) const SILENCE_MAX_MS: u64 = 200;
 /// form that does the same for its user.
 pub(crate) fn rivals(transport: &str) -> [&'static str; 2] {
     match transport {
-        "ipmpsc-zero-copy" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel"],
-        "ipmpsc-bytes" | "pipe" | "unix-socket" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel-bytes"],
+        "ipmpsc-zero-copy" | "ipmpsc-batch" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel"],
+        "ipmpsc-bytes" | "ipc-channel-bytes" | "pipe" | "unix-seqpacket" | "unix-stream"
+        | "tcp" | "posix-mq" | "iceoryx2" => ["ipmpsc-0.5.1-zero-copy", "ipc-channel-bytes"],
         _ => ["ipmpsc-0.5.1", "ipc-channel"],
     }
 }
@@ -78,7 +73,18 @@ pub(crate) fn rivals(transport: &str) -> [&'static str; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transports::{ALL, find, is_ours};
+    use crate::transports::{ALL, Transport, find, is_ours};
+
+    #[test]
+    fn typed_rows_are_held_against_typed_rows_and_raw_ones_against_raw_ones() {
+        let is_typed = |transport: &dyn Transport| transport.about().starts_with("typed");
+        for transport in ALL.into_iter().filter(|transport| transport.joins_processes()) {
+            let [_, foreign] = rivals(transport.name());
+            let foreign = find(foreign).expect("it exists");
+            assert_eq!(is_typed(transport), is_typed(foreign), "{}", transport.name());
+            assert!(is_typed(transport) || transport.about().starts_with("raw bytes"));
+        }
+    }
 
     #[test]
     fn the_tables_name_what_exists() {

@@ -23,16 +23,11 @@ use crate::{
     protocol::Task,
     record::{Env, FailedRow, Row, parse_rows},
     table,
-    transports::{Setup, is_ours},
+    transports::{self, Setup, is_ours},
 };
 
 /// The names of run folders begin with this and the id of the process.
 const PREFIX: &str = "ipmpsc-harness-";
-
-/// Without `--for`, nothing is repeated once more if that would take longer than this in all,
-const ENOUGH: Duration = Duration::from_secs(60);
-/// and after this nothing is begun.
-const CAP: Duration = Duration::from_secs(80);
 
 /// One run.
 #[derive(Debug)]
@@ -93,11 +88,13 @@ impl Session {
             producers: channel.producers,
         };
         let ledger = setup.path("ledger");
-        Plan { transport: transport.into(), task, setup, seed: channel.seed, ledger }
+        let (transport, seed, pinned) = (transport.into(), channel.seed, self.options.pin);
+        Plan { transport, task, setup, seed, ledger, pinned }
     }
 
     /// Removes what the channel of this plan left.
     pub(crate) fn clear(&self, plan: &Plan) {
+        transports::remove_outside(&self.folder.path, Some(&plan.setup.channel));
         let Ok(entries) = fs::read_dir(&self.folder.path) else {
             return;
         };
@@ -175,12 +172,12 @@ impl Session {
 
     /// Whether there is time for something that takes so long.
     pub(crate) fn has_time_for(&self, what: Duration) -> bool {
-        self.started.elapsed() + what < ENOUGH
+        self.started.elapsed() + what < self.options.profile.table().enough
     }
 
     /// Whether the time for everything is used up.
     pub(crate) fn is_late(&self) -> bool {
-        self.started.elapsed() > CAP
+        self.started.elapsed() > self.options.profile.table().cap
     }
 
     /// Renders the report from the rows, puts it where it belongs, says the tally, and ends.
@@ -265,6 +262,7 @@ impl Drop for Folder {
         // Its stdin closes, it removes the folder and exits; if it was killed, that is left to do.
         drop(self.janitor.stdin.take());
         let _ = self.janitor.wait();
+        transports::remove_outside(&self.path, None);
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -293,6 +291,7 @@ fn sweep(place: &Path) {
         // The lock as well, as the process may be one of another container.
         let lock = File::open(entry.path().join("lock"));
         if is_gone && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            transports::remove_outside(&entry.path(), None);
             let _ = fs::remove_dir_all(entry.path());
         }
     }

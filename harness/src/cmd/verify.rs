@@ -13,11 +13,9 @@ use crate::{
     record::{FailedRow, Row, VerifyRow},
     scenario::{Producers, Scenario, VERIFY},
     session::{Channel, Session},
-    transports::{find, is_ours},
+    transports::{Transport, find, is_ours},
 };
 
-/// The time of all verifications together, unless `--for` says otherwise.
-const TIME: Duration = Duration::from_secs(10);
 /// Transports that need not be as fast are verified with messages up to this length.
 const FOREIGN_MAX: u64 = 64 << 10;
 /// What is verified when no transport is named.
@@ -25,7 +23,7 @@ const OURS: [&str; 3] = ["ipmpsc", "ipmpsc-zero-copy", "ipmpsc-bytes"];
 
 /// Runs the table of scenarios, or for named transports one scenario each.
 pub(crate) fn run(session: &mut Session) -> Result<()> {
-    let time = session.options.duration.unwrap_or(TIME);
+    let time = session.options.duration.unwrap_or(session.options.profile.table().verify);
     let named = session.options.transports.clone();
     let ours: Vec<_> = named.iter().copied().filter(|name| is_ours(name)).collect();
     let ours = if named.is_empty() { OURS.to_vec() } else { ours };
@@ -43,7 +41,9 @@ pub(crate) fn run(session: &mut Session) -> Result<()> {
         judge(session, coverage);
     }
     for transport in foreign {
-        if find(transport).is_some_and(|transport| transport.joins_processes()) {
+        if let Some(why) = find(transport).and_then(Transport::missing) {
+            session.skip(transport, &why);
+        } else if find(transport).is_some_and(Transport::joins_processes) {
             let part = time / u32::try_from(steps)?;
             step(session, &FOREIGN, transport, part)?;
         } else {
