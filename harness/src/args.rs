@@ -43,7 +43,11 @@ struct CommandLine {
 #[derive(Clone, Debug, Subcommand)]
 enum Word {
     /// No faults: awkward sizes around the ring's end, every message accounted for
-    Verify,
+    Verify {
+        /// Only scenarios whose name contains this, as a failure's replay line says
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
     /// Every transport by size and by producers, interleaved
     Compare,
     /// Kill producers under load; lose nothing that was acknowledged
@@ -127,7 +131,9 @@ struct Flags {
 pub(crate) enum Order {
     /// Verify, compare, report.
     All,
-    Verify,
+    Verify {
+        only: Option<String>,
+    },
     Compare,
     Torture {
         kills: u64,
@@ -203,7 +209,7 @@ pub(crate) fn parse(
     })?;
     let order = match line.command {
         None => Order::All,
-        Some(Word::Verify) => Order::Verify,
+        Some(Word::Verify { only }) => Order::Verify { only },
         Some(Word::Compare) => Order::Compare,
         Some(Word::Torture { kills }) => Order::Torture { kills },
         Some(Word::Report { folders, check }) => Order::Report { folders, check },
@@ -217,7 +223,7 @@ pub(crate) fn parse(
     let options = line.flags.check().map_err(Stop::Mistake)?;
     let measures = matches!(
         order,
-        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor
+        Order::All | Order::Verify { .. } | Order::Compare | Order::Torture { .. } | Order::Doctor
     );
     if measures {
         writable(&options.out).map_err(Stop::Mistake)?;

@@ -7,20 +7,26 @@ mod args;
 mod checks;
 mod child;
 mod cmd;
+mod coverage;
 mod jobs;
+mod leaks;
 mod ledger;
+mod order;
 mod payload;
 mod profile;
 mod progress;
 mod protocol;
 mod record;
+mod regression;
 mod scenario;
+mod sequences;
 mod session;
 mod sizes;
 mod stats;
 mod sys;
 mod table;
 mod transports;
+mod verifier;
 
 use std::process::ExitCode;
 

@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    jobs::{ping_pong, throughput, torture, verify},
+    jobs::{ping_pong, promises, throughput, torture, verify},
     ledger::Ledger,
     payload::Bodies,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Processor},
-    transports::{self, Bound, Rx, Setup, Transport, Tx},
+    transports::{self, Bound, Rx, Setup, Transport, Tx, planted},
 };
 
 /// Runs until stdin closes.
@@ -153,7 +153,8 @@ struct Ends {
 impl Ends {
     fn connect(&mut self, to: &[String], transport: &dyn Transport, job: &Job) -> Result<()> {
         for endpoint in to {
-            self.tx = Some(transport.connect(endpoint, &job.setup).context("connect")?);
+            let tx = transport.connect(endpoint, &job.setup).context("connect")?;
+            self.tx = Some(planted::wrap(tx, job.producer, &job.setup)?);
         }
         Ok(())
     }
@@ -189,7 +190,7 @@ struct Ready<'a> {
 
 impl<'a> Ready<'a> {
     fn new(job: &'a Job, transport: &'static dyn Transport, limits: Limits) -> Result<Ready<'a>> {
-        let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
+        let is_kept = !matches!(job.task, Task::Throughput { .. } | Task::PingPong { .. });
         let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
         let bodies = match job.task {
             Task::Throughput { size, .. } if job.role == Role::Producer => {
@@ -223,15 +224,18 @@ impl<'a> Ready<'a> {
                     ping_pong::pong(job, plan, tx, rx)
                 }
             }
-            Task::Verify { mix, for_ns } => {
+            Task::Verify { mix, grain, least_ns, most_ns } => {
                 let (transport, limits) = (self.transport, self.limits);
-                let plan = verify::Plan { transport, mix, limits, end_at_ns: at_ns + for_ns };
+                let (least_at_ns, most_at_ns) = (at_ns + least_ns, at_ns + most_ns);
+                let plan = verify::Plan { transport, mix, grain, limits, least_at_ns, most_at_ns };
                 if job.role == Role::Producer {
                     verify::produce(job, plan, self.ledger()?, ends.tx()?)
                 } else {
                     verify::consume(job, plan, self.ledger()?, ends.rx()?)
                 }
             }
+            Task::Promises if job.role == Role::Producer => promises::produce(job, self.ledger()?),
+            Task::Promises => promises::consume(job, self.ledger()?),
             Task::Torture { largest } if job.role == Role::Producer => {
                 torture::produce(job, largest, self.ledger()?, ends.tx()?)
             }

@@ -1,6 +1,7 @@
 //! What a worker does between `go` and `done`, one task a file. These are the timed paths.
 
 pub(crate) mod ping_pong;
+pub(crate) mod promises;
 pub(crate) mod throughput;
 pub(crate) mod torture;
 pub(crate) mod verify;

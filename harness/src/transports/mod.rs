@@ -11,6 +11,7 @@ mod ipmpsc;
 mod ipmpsc_0_5_1;
 pub(crate) mod null;
 mod pipe;
+pub(crate) mod planted;
 mod unix_socket;
 
 use std::{fmt, path::PathBuf};
