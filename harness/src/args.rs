@@ -209,7 +209,10 @@ pub(crate) fn parse(
     })?;
     let order = match line.command {
         None => Order::All,
-        Some(Word::Verify { only }) => Order::Verify { only },
+        Some(Word::Verify { only }) => {
+            check_only(only.as_deref()).map_err(Stop::Mistake)?;
+            Order::Verify { only }
+        }
         Some(Word::Compare) => Order::Compare,
         Some(Word::Torture { kills }) => Order::Torture { kills },
         Some(Word::Report { folders, check }) => Order::Report { folders, check },
@@ -282,6 +285,15 @@ impl Flags {
             verbose,
         })
     }
+}
+
+fn check_only(only: Option<&str>) -> Result<(), String> {
+    if scenario::chosen(only).is_empty() {
+        let names = scenario::VERIFY.map(|scenario| scenario.name).join("\", \"");
+        let only = only.unwrap_or_default();
+        return Err(format!("--only \"{only}\" is no scenario; use a part of \"{names}\""));
+    }
+    Ok(())
 }
 
 fn check_sizes(sizes: &[u64], ring: Option<u64>) -> Result<(), String> {
@@ -391,6 +403,7 @@ mod tests {
             ("--for 0s", "write it like 500ms, 10s or 2m"),
             ("--transport pigeon", "use some of ipmpsc,"),
             ("torture --kills some", "--help"),
+            ("verify --only pigeon", "use a part of \"single calls\""),
             ("dance", "--help"),
         ] {
             let line = mistake(words);

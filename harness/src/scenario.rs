@@ -74,6 +74,15 @@ pub(crate) const VERIFY: [Scenario; 14] = {
 };
 const ORDER: Aim = Aim::Time(Mix::Named);
 
+/// The verification of this name, or those whose names contain it; all if none is given.
+pub(crate) fn chosen(only: Option<&str>) -> Vec<&'static Scenario> {
+    let is_exact = VERIFY.iter().any(|scenario| Some(scenario.name) == only);
+    let is_chosen = |scenario: &&Scenario| {
+        only.is_none_or(|only| scenario.name == only || !is_exact && scenario.name.contains(only))
+    };
+    VERIFY.iter().filter(is_chosen).collect()
+}
+
 /// The smallest rings, all of them.
 pub(crate) const SEQUENCE_CAPACITIES: RangeInclusive<u64> = 64..=256;
 
@@ -119,6 +128,15 @@ mod tests {
         let forms = ALL.iter().filter(|transport| is_ours(transport.name())).count();
         assert!(VERIFY.iter().all(|scenario| scenario.form < forms));
         assert_eq!(VERIFY.iter().map(|scenario| scenario.share).sum::<u32>(), 100);
+    }
+
+    #[test]
+    fn a_whole_name_chooses_one_and_a_part_of_it_all_that_have_it() {
+        let names = |only| chosen(only).into_iter().map(|scenario| scenario.name);
+        assert_eq!(names(None).count(), VERIFY.len());
+        assert!(names(Some("256 B ring")).eq(["256 B ring"]));
+        assert!(names(Some("order")).eq(names(Some("order across producers, "))));
+        assert_eq!(names(Some("nothing")).count(), 0);
     }
 
     #[test]

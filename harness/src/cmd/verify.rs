@@ -20,7 +20,7 @@ use crate::{
     protocol::{Coverage, Mix, Report, Task},
     record::{FailedRow, Row, VerifyRow},
     regression::{self, Regression},
-    scenario::{Aim, Producers, SEQUENCE_CAPACITIES, Scenario, VERIFY},
+    scenario::{Aim, Producers, SEQUENCE_CAPACITIES, Scenario, VERIFY, chosen},
     session::{Channel, Session},
     sys::Deadline,
     transports::{find, is_ours},
@@ -73,15 +73,7 @@ pub(crate) fn run(session: &mut Session, only: Option<&str>) -> Result<()> {
     let ours: Vec<_> = named.iter().copied().filter(|name| is_ours(name)).collect();
     let ours = if named.is_empty() { OURS.to_vec() } else { ours };
     let foreign: Vec<_> = named.iter().copied().filter(|name| !is_ours(name)).collect();
-    let is_exact = VERIFY.iter().any(|scenario| Some(scenario.name) == only);
-    let is_wanted = |name: &str| {
-        only.is_none_or(|only| if is_exact { name == only } else { name.contains(only) })
-    };
-    let wanted: Vec<_> = VERIFY.iter().filter(|scenario| is_wanted(scenario.name)).collect();
-    if wanted.is_empty() {
-        let names = VERIFY.map(|scenario| scenario.name).join("\", \"");
-        bail!("--only \"{}\" is no part of \"{names}\"", only.unwrap_or_default());
-    }
+    let wanted = chosen(only);
     let old = if only.is_none() && !ours.is_empty() { regression::all()? } else { Vec::new() };
     let steps = old.len() + if ours.is_empty() { 0 } else { wanted.len() } + foreign.len();
     session.progress.begin("verify", steps as u64);
@@ -90,7 +82,7 @@ pub(crate) fn run(session: &mut Session, only: Option<&str>) -> Result<()> {
         again(session, regression)?;
     }
     let mut coverage = Coverage::default();
-    for scenario in wanted.iter().filter(|_| !ours.is_empty()) {
+    for scenario in wanted.into_iter().filter(|_| !ours.is_empty()) {
         // A form that was not asked for is replaced by one that was.
         let transport = ours[scenario.form % ours.len()];
         let case = Case::new(session, scenario, transport);
