@@ -25,6 +25,8 @@ fn main() {
     let lock = Path::new(&folder).join("../Cargo.lock");
     println!("cargo:rerun-if-changed={}", lock.display());
     println!("cargo:rerun-if-changed=build.rs");
+    // The program holds what is in there, and the compiler does not see a new file.
+    println!("cargo:rerun-if-changed=regressions");
     let text = fs::read_to_string(lock).unwrap_or_default();
     for (package, variable) in RIVALS {
         println!("cargo:rustc-env={variable}={}", locked_version(&text, package));

@@ -48,6 +48,9 @@ struct CommandLine {
 enum Word {
     /// No faults: awkward sizes around the ring's end, every message accounted for
     Verify {
+        /// Only scenarios whose name contains this, as a failure's replay line says
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
         #[command(flatten)]
         load: Load,
         #[command(flatten)]
@@ -196,7 +199,9 @@ struct Voice {
 pub(crate) enum Order {
     /// Verify, compare, report.
     All,
-    Verify,
+    Verify {
+        only: Option<String>,
+    },
     Compare,
     Torture {
         kills: u64,
@@ -279,7 +284,10 @@ pub(crate) fn parse(
     let no_grid = Grid::default();
     let (order, load, grid, voice) = match line.command {
         None => (Order::All, line.load, line.grid, line.voice),
-        Some(Word::Verify { load, voice }) => (Order::Verify, load, no_grid, voice),
+        Some(Word::Verify { only, load, voice }) => {
+            check_only(only.as_deref()).map_err(Stop::Mistake)?;
+            (Order::Verify { only }, load, no_grid, voice)
+        }
         Some(Word::Compare { load, grid, voice }) => (Order::Compare, load, grid, voice),
         Some(Word::Torture { kills, load, voice }) => {
             (Order::Torture { kills }, load, no_grid, voice)
@@ -290,7 +298,9 @@ pub(crate) fn parse(
         }
     };
     let mut options = check(load, grid, voice).map_err(Stop::Mistake)?;
-    if matches!(order, Order::All | Order::Verify | Order::Compare | Order::Torture { .. }) {
+    let runs =
+        matches!(order, Order::All | Order::Verify { .. } | Order::Compare | Order::Torture { .. });
+    if runs {
         options.out.get_or_insert_with(default_out);
     }
     if let Some(out) = &options.out {
@@ -359,6 +369,15 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
         quiet,
         verbose,
     })
+}
+
+fn check_only(only: Option<&str>) -> Result<(), String> {
+    if scenario::chosen(only).is_empty() {
+        let names = scenario::VERIFY.map(|scenario| scenario.name).join("\", \"");
+        let only = only.unwrap_or_default();
+        return Err(format!("--only \"{only}\" is no scenario; use a part of \"{names}\""));
+    }
+    Ok(())
 }
 
 fn check_sizes(sizes: &[u64], ring: Option<u64>) -> Result<(), String> {
@@ -465,6 +484,7 @@ mod tests {
             ("--for 0s", "write it like 500ms, 10s or 2m"),
             ("--transport pigeon", "`harness transports`"),
             ("torture --kills some", "--help"),
+            ("verify --only pigeon", "use a part of \"single calls\""),
             ("dance", "--help"),
             ("inspect", "--help"),
             ("--seed 7 verify", "--help"),

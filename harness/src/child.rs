@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
-    sys::{self, Deadline},
+    sys::{self, Deadline, Group},
     transports::{Setup, find},
 };
 
@@ -285,8 +285,23 @@ impl Crew {
         }
     }
 
+    /// The processes of each worker.
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        let workers = self.producers.iter().chain([&self.consumer]);
+        workers.map(|worker| Group::led_by(worker.child.id())).collect()
+    }
+
     /// Hears every worker out: the consumer's report and the producers'. Dismisses them.
-    pub(crate) fn finish(mut self, limit: Duration) -> Result<(Report, Vec<Report>), Trouble> {
+    pub(crate) fn finish(self, limit: Duration) -> Result<(Report, Vec<Report>), Trouble> {
+        self.finish_watched(limit, || Ok(()))
+    }
+
+    /// As `finish`, and gives up as soon as `watch` finds a reason to.
+    pub(crate) fn finish_watched(
+        mut self,
+        limit: Duration,
+        mut watch: impl FnMut() -> Result<(), Trouble>,
+    ) -> Result<(Report, Vec<Report>), Trouble> {
         let deadline = Deadline::after(limit + PATIENCE);
         let mut reports = Vec::new();
         // A fault that the consumer finds leaves producers blocked: whoever speaks first counts.
@@ -310,6 +325,7 @@ impl Crew {
             if INTERRUPTED.load(Relaxed) {
                 return Err(Trouble::Interrupted);
             }
+            watch()?;
             // Rarely, as what is measured meanwhile needs the processors.
             thread::sleep(Duration::from_millis(4));
         };

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{sys::Usage, transports::Setup};
+use crate::{
+    coverage::{Cells, Grain},
+    sys::Usage,
+    transports::Setup,
+};
 
 /// From the orchestrator to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,8 +99,11 @@ pub(crate) enum Task {
     Idle { size: usize, for_ns: u64 },
     /// Messages of one size, from each producer so many that the channel has been full.
     Memory { size: usize, messages: u64 },
-    /// Messages of awkward sizes, all of them checked.
-    Verify { mix: Mix, for_ns: u64 },
+    /// Messages of awkward sizes, all of them checked, until the map of this grain is full, but for
+    /// the least time at least and the most time at most; without a map, for the most time.
+    Verify { mix: Mix, grain: Option<Grain>, least_ns: u64, most_ns: u64 },
+    /// What the channel promises of single calls: refusals, timeouts, attaching and leaving.
+    Promises,
     /// Messages of all sizes until the ledger says stop, while producers are killed.
     Torture { largest: usize },
 }
@@ -109,6 +116,10 @@ pub(crate) enum Mix {
     Boundaries,
     /// Short ones, for millions of messages.
     Short,
+    /// Short ones that say which they are, for the order across producers.
+    Named,
+    /// Every sequence of four lengths, then the end.
+    Sequences,
 }
 
 /// What a worker found. Each task fills its own part.
@@ -136,6 +147,8 @@ pub(crate) struct Report {
     /// By how much the memory of this process grew.
     pub(crate) memory_bytes: u64,
     pub(crate) coverage: Coverage,
+    /// What was reached of what had to be.
+    pub(crate) cells: Cells,
     /// Incarnations that ended before the run did: (producer, incarnation, messages received).
     pub(crate) ended: Vec<(u32, u32, u64)>,
     /// The longest silences between two messages as (when the later one came, how long).
@@ -168,6 +181,9 @@ pub(crate) struct Coverage {
     pub(crate) empty: u64,
     /// Oversized messages that were refused.
     pub(crate) refused: u64,
+    /// Messages whose order across producers could be judged, as their send had returned.
+    #[serde(default)]
+    pub(crate) judged: u64,
 }
 
 impl Coverage {
@@ -179,6 +195,7 @@ impl Coverage {
             full: self.full + other.full,
             empty: self.empty + other.empty,
             refused: self.refused + other.refused,
+            judged: self.judged + other.judged,
         }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    coverage::Cells,
     protocol::{Coverage, Report},
     sys,
     transports::{ALL, Transport},
@@ -207,6 +208,9 @@ pub(crate) struct VerifyRow {
     pub(crate) messages: u64,
     pub(crate) elapsed_ns: u64,
     pub(crate) coverage: Coverage,
+    /// What was reached of what this verification requires.
+    #[serde(default)]
+    pub(crate) cells: Cells,
 }
 
 /// Producers killed under load.

@@ -113,6 +113,35 @@ pub(crate) fn usage() -> Usage {
     }
 }
 
+/// How many descriptors this process holds, where the system says so.
+pub(crate) fn descriptors() -> Option<usize> {
+    std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
+}
+
+/// The processes that a worker leads: itself and those that it has started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    /// The group led by this process.
+    pub(crate) fn led_by(pid: u32) -> Group {
+        Group(i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw))
+    }
+
+    /// Whether any process of it is left.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.is_some_and(|pid| rustix::process::test_kill_process_group(pid).is_ok())
+    }
+
+    /// Ends what is left of it.
+    pub(crate) fn kill(&self) {
+        if let Some(pid) = self.0 {
+            // An empty group is as good.
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// Words in a file that several processes map, and that outlive any of them.
 #[derive(Debug)]
 pub(crate) struct SharedWords {

@@ -33,11 +33,15 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             return inspect::inspect(&options, &path, records, bytes);
         }
         Order::Tail { path, bytes } => return inspect::tail(&options, &path, bytes),
-        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor => {}
+        Order::All
+        | Order::Verify { .. }
+        | Order::Compare
+        | Order::Torture { .. }
+        | Order::Doctor => {}
     }
     let mut session = Session::start(options)?;
     match order {
-        Order::Verify => verify::run(&mut session)?,
+        Order::Verify { only } => verify::run(&mut session, only.as_deref())?,
         Order::Compare => {
             // Only here `--for` is the time of the comparison; in the whole it is verify's.
             let time = session.options.duration;
@@ -46,7 +50,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
         Order::Doctor => doctor::run(&mut session)?,
         Order::Torture { kills } => torture::run(&mut session, kills)?,
         _ => {
-            verify::run(&mut session)?;
+            verify::run(&mut session, None)?;
             compare::run(&mut session, None)?;
         }
     }

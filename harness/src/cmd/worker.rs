@@ -13,12 +13,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    jobs::{alone, attach, idle, latency, memory, ping_pong, throughput, torture, verify},
+    jobs::{
+        alone, attach, idle, latency, memory, ping_pong, promises, throughput, torture, verify,
+    },
     ledger::Ledger,
     payload::Bodies,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Processor},
-    transports::{self, Bound, Floor, Rx, Setup, Transport, Tx},
+    transports::{self, Bound, Floor, Rx, Setup, Transport, Tx, planted},
 };
 
 /// Runs until stdin closes.
@@ -170,7 +172,8 @@ struct Ends {
 impl Ends {
     fn connect(&mut self, to: &[String], transport: &dyn Transport, job: &Job) -> Result<()> {
         for endpoint in to {
-            self.tx = Some(transport.connect(endpoint, &job.setup).context("connect")?);
+            let tx = transport.connect(endpoint, &job.setup).context("connect")?;
+            self.tx = Some(planted::wrap(tx, job.producer, &job.setup)?);
         }
         Ok(())
     }
@@ -216,7 +219,8 @@ impl<'a> Ready<'a> {
         limits: Limits,
         held_bytes: u64,
     ) -> Result<Ready<'a>> {
-        let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
+        let is_kept =
+            matches!(job.task, Task::Verify { .. } | Task::Promises | Task::Torture { .. });
         let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
         let producers = match job.role {
             Role::Consumer => 0..0,
@@ -275,15 +279,18 @@ impl<'a> Ready<'a> {
                     ping_pong::pong(job, plan, tx, rx)
                 }
             }
-            Task::Verify { mix, for_ns } => {
+            Task::Verify { mix, grain, least_ns, most_ns } => {
                 let (transport, limits) = (self.transport, self.limits);
-                let plan = verify::Plan { transport, mix, limits, end_at_ns: at_ns + for_ns };
+                let (least_at_ns, most_at_ns) = (at_ns + least_ns, at_ns + most_ns);
+                let plan = verify::Plan { transport, mix, grain, limits, least_at_ns, most_at_ns };
                 if job.role == Role::Producer {
                     verify::produce(job, plan, self.ledger()?, ends.tx()?)
                 } else {
                     verify::consume(job, plan, self.ledger()?, ends.rx()?)
                 }
             }
+            Task::Promises if job.role == Role::Producer => promises::produce(job, self.ledger()?),
+            Task::Promises => promises::consume(job, self.ledger()?),
             Task::Torture { largest } if job.role == Role::Producer => {
                 torture::produce(job, largest, self.ledger()?, ends.tx()?)
             }

@@ -6,6 +6,7 @@ pub(crate) mod idle;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod ping_pong;
+pub(crate) mod promises;
 pub(crate) mod throughput;
 pub(crate) mod torture;
 pub(crate) mod verify;

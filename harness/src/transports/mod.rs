@@ -17,6 +17,7 @@ mod memcpy;
 mod mpsc_threads;
 mod null;
 mod pipe;
+pub(crate) mod planted;
 mod posix_mq;
 mod tcp;
 mod unix_seqpacket;

@@ -6,6 +6,7 @@ mod conformance;
 mod doctor;
 mod inspect;
 mod screens;
+mod verify;
 
 use std::{
     fs,
