@@ -14,12 +14,12 @@ mod profile;
 mod progress;
 mod protocol;
 mod record;
+mod report;
 mod scenario;
 mod session;
 mod sizes;
 mod stats;
 mod sys;
-mod table;
 mod transports;
 
 use std::process::ExitCode;

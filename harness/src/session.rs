@@ -21,7 +21,7 @@ use crate::{
     progress::Progress,
     protocol::Task,
     record::{Env, FailedRow, Row, read_rows},
-    table,
+    report,
     transports::{Setup, is_ours},
 };
 
@@ -191,18 +191,33 @@ impl Session {
         let out = &self.options.out;
         let rows = read_rows(&out.join("runs.jsonl"))?;
         let env = fs::read_to_string(out.join("env.json")).context("read env.json")?;
-        let env = serde_json::from_str(&env).context("env.json")?;
-        let interrupted = INTERRUPTED.load(Relaxed);
-        let report = table::report(&rows, &env, interrupted);
-        fs::write(out.join("report.md"), report).context("write report.md")?;
-        for table in table::screen(&rows) {
+        let mut env: Env = serde_json::from_str(&env).context("env.json")?;
+        let ending = self.tally.ending(INTERRUPTED.load(Relaxed));
+        env.ending = ending.word().into();
+        let stamp = serde_json::to_string_pretty(&env)? + "\n";
+        fs::write(out.join("env.json"), stamp).context("write env.json")?;
+        report::write(out, &report::render(&rows, &env)?)?;
+        for table in report::screen(&rows, &env) {
             self.progress.insist(&table);
         }
         self.progress.say(&format!("report: {}", out.join("report.md").display()));
         let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
             .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));
-        Ok(self.tally.ending(interrupted))
+        Ok(ending)
+    }
+}
+
+impl Ending {
+    /// The word in `env.json`.
+    fn word(self) -> &'static str {
+        match self {
+            Ending::Passed => "passed",
+            Ending::Broken => "broken",
+            Ending::Inconclusive => "inconclusive",
+            Ending::Interrupted => "interrupted",
+            Ending::Usage | Ending::Stale | Ending::Internal => "unfinished",
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             transports::run(&options);
             return Ok(Ending::Passed);
         }
-        Order::Report { folders, check } => return report::run(&options, &folders, check),
+        Order::Report { folders, mode } => return report::run(&options, &folders, mode),
         Order::Inspect { path } => return inspect::inspect(&options, &path),
         Order::Tail { path } => return inspect::tail(&options, &path),
         Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor => {}

@@ -1,0 +1,475 @@
+//! Which tables a report has, and what stands in them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    headline,
+    summary::{Figure, Kind, Metric, Place, Ratio, Subject, Summary, Times},
+    table::{Sheet, Text},
+    words::{bytes, grouped, memory, nanoseconds, producers, short, size, times},
+};
+use crate::{
+    record::{Env, Row, Stamp, TortureRow, VerifyRow},
+    scenario::rivals,
+    stats::Spread,
+};
+
+/// What tables are made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) rows: &'a [Row],
+    pub(super) env: &'a Env,
+    pub(super) summary: &'a Summary,
+}
+
+/// All tables of a run, the headline first.
+pub(super) fn all(source: Source<'_>) -> Vec<Sheet> {
+    let mut sheets = headline::sheets(source);
+    let has_headline = !sheets.is_empty();
+    let kinds = [throughput, round_trip, latency, attach, idle, memory_use];
+    for mut sheet in kinds.into_iter().flat_map(|sheets| sheets(source)) {
+        sheet.is_detail = has_headline;
+        sheets.push(sheet);
+    }
+    sheets.extend(verify(source.rows));
+    sheets.extend(torture(source.rows));
+    sheets.extend(machine(source.rows));
+    sheets.extend(failures(source.rows));
+    sheets
+}
+
+impl<'a> Source<'a> {
+    /// The transports measured at this place, in the order of the build, channels before floors.
+    pub(super) fn lines(self, place: Place) -> Vec<(&'a str, &'a Subject)> {
+        let found = |stamp: &'a Stamp| {
+            Some((stamp.name.as_str(), self.summary.subject(place, &stamp.name)?))
+        };
+        self.env.transports.iter().filter_map(found).collect()
+    }
+
+    /// The form of ipmpsc that does the same for its user as this transport.
+    pub(super) fn ours(self, transport: &str) -> &'static str {
+        if self.is_raw(transport) { "ipmpsc-bytes" } else { "ipmpsc" }
+    }
+
+    /// Whether it carries plain bytes and not a typed message.
+    pub(super) fn is_raw(self, transport: &str) -> bool {
+        let stamp = self.env.transports.iter().find(|stamp| stamp.name == transport);
+        !stamp.is_some_and(|stamp| stamp.about.starts_with("typed"))
+    }
+
+    /// Puts a line where it belongs.
+    pub(super) fn add(self, sheet: &mut Sheet, name: &str, line: Vec<Text>) {
+        if is_floor(name) { sheet.floors.push(line) } else { sheet.body.push(line) }
+    }
+
+    /// Three comparisons by one metric: with ipmpsc, its old release and ipc-channel.
+    fn versus(self, place: Place, metric: Metric, name: &str) -> Vec<Text> {
+        let [old, other] = rivals(name);
+        [self.ours(name), old, other]
+            .map(|rival| ratio_text(name, self.summary.ratio(place, metric, name, rival)))
+            .to_vec()
+    }
+}
+
+/// What is measured to know the cost of the harness and of the machine, and is no channel between
+/// processes.
+pub(super) fn is_floor(transport: &str) -> bool {
+    matches!(transport, "null" | "memcpy" | "mpsc-threads" | "cache-line")
+}
+
+/// The ratio and its word, with the interval where there is room. A floor is not in the race.
+fn ratio_text(name: &str, ratio: Option<Ratio>) -> Text {
+    let Some(Ratio { spread, verdict }) = ratio else { return "-".into() };
+    if is_floor(name) {
+        return times(spread.median).into();
+    }
+    let Spread { low, median, high, .. } = spread;
+    let (median, word) = (times(median), verdict.word());
+    Text {
+        short: format!("{median} {word}"),
+        long: format!("{median} [{}-{}] {word}", times(low), times(high)),
+    }
+}
+
+/// The interval of a speed, and how many blocks were far from the others.
+fn interval(figure: Option<&Figure>) -> String {
+    let Some(Figure { spread: Some(spread), outliers, .. }) = figure else { return "-".into() };
+    let far = if *outliers > 0 { format!(", {outliers} far") } else { String::new() };
+    format!("{}-{}{far}", short(spread.low), short(spread.high))
+}
+
+/// A value, or a dash where there is none.
+pub(super) fn cell(figure: Option<&Figure>, text: impl Fn(f64) -> String) -> Text {
+    figure.map_or_else(|| "-".into(), |figure| text(figure.value).into())
+}
+
+/// What the intervals and words of a table rest on.
+fn notes(sheet: &mut Sheet, source: Source<'_>, place: Place, metric: Metric, what: &str) {
+    let figures = source.lines(place).into_iter().filter_map(|(_, subject)| {
+        let spread = subject.figures.get(&metric)?.spread?;
+        Some((spread.count, spread.coverage))
+    });
+    let least = figures.min_by(|a, b| a.0.cmp(&b.0));
+    let noise = match source.summary.noise(place, metric) {
+        Some(noise) => format!("noise floor {:.0} %, from an ipmpsc twin", noise * 100.0),
+        None => "noise floor unknown, as ipmpsc was not measured twice".into(),
+    };
+    let blocks = least.map_or_else(String::new, |(count, coverage)| {
+        let percent = (coverage * 1e3).floor() / 10.0;
+        let blocks = if count == 1 { "1 block".into() } else { format!("{count} blocks") };
+        format!("; {blocks}, so that intervals hold the true median with {percent} %")
+    });
+    sheet.note(format!("{what}{noise}{blocks}."));
+}
+
+fn throughput(source: Source<'_>) -> Vec<Sheet> {
+    let head = [
+        "transport",
+        "msg/s",
+        "interval",
+        "MB/s",
+        "CPU ns/msg",
+        "switches/1k msg",
+        "fairness",
+        "vs ipmpsc",
+        "vs 0.5.1",
+        "vs ipc-channel",
+    ];
+    let sheet = |place: Place| {
+        let (from, ring) = (producers(place.producers), bytes(place.ring_bytes));
+        let title = format!("Throughput, {} from {from}", size(place.size));
+        let mut sheet = Sheet::new(title, &head).detail(&["vs 0.5.1", "vs ipc-channel"]);
+        for (name, subject) in source.lines(place) {
+            let figure = |metric| subject.figures.get(&metric);
+            let mut line = vec![
+                name.into(),
+                cell(figure(Metric::MessagesPerS), short),
+                interval(figure(Metric::MessagesPerS)).into(),
+                cell(figure(Metric::MegabytesPerS), short),
+                cell(figure(Metric::CpuPerMessage), short),
+                cell(figure(Metric::SwitchesPerThousand), short),
+                cell(figure(Metric::Fairness), |index| format!("{index:.2}")),
+            ];
+            line.extend(source.versus(place, Metric::MessagesPerS, name));
+            source.add(&mut sheet, name, line);
+        }
+        let what = format!("Channels of {ring} where that can be chosen; ");
+        notes(&mut sheet, source, place, Metric::MessagesPerS, &what);
+        sheet
+    };
+    source.summary.places(Kind::Throughput).into_iter().map(sheet).collect()
+}
+
+fn round_trip(source: Source<'_>) -> Vec<Sheet> {
+    let head = [
+        "transport",
+        "round trips",
+        "p50",
+        "p99",
+        "p99.9",
+        "p50 vs ipmpsc",
+        "p50 vs 0.5.1",
+        "p50 vs ipc-channel",
+    ];
+    let metric = Metric::P50(Times::RoundTrip);
+    let sheet = |place: Place| {
+        let placed = if place.pinned { "a processor for each side" } else { "placed freely" };
+        let title = format!("Round trip of {}, {placed}", size(place.size));
+        let mut sheet = Sheet::new(title, &head).detail(&["p50 vs 0.5.1", "p50 vs ipc-channel"]);
+        for (name, subject) in source.lines(place) {
+            let at = |metric| cell(subject.figures.get(&metric), nanoseconds);
+            let mut line = vec![
+                name.into(),
+                grouped(count(subject, Times::RoundTrip)).into(),
+                at(Metric::P50(Times::RoundTrip)),
+                at(Metric::P99(Times::RoundTrip)),
+                at(Metric::P999(Times::RoundTrip)),
+            ];
+            line.extend(source.versus(place, metric, name));
+            source.add(&mut sheet, name, line);
+        }
+        notes(&mut sheet, source, place, metric, "One message each way in turn; ");
+        sheet
+    };
+    source.summary.places(Kind::RoundTrip).into_iter().map(sheet).collect()
+}
+
+fn count(subject: &Subject, times: Times) -> u64 {
+    subject.times.get(&times).map_or(0, |counts| counts.iter().map(|&(_, count)| count).sum())
+}
+
+fn latency(source: Source<'_>) -> Vec<Sheet> {
+    let head = [
+        "transport",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "service p50",
+        "service p99",
+        "lag p99",
+        "CPU ns/msg",
+        "switches/1k msg",
+        "p50 vs ipmpsc",
+        "p50 vs 0.5.1",
+        "p50 vs ipc-channel",
+    ];
+    let metric = Metric::P50(Times::Response);
+    let sheet = |place: Place| {
+        let rate = short(place.offered_per_s as f64);
+        let title = format!(
+            "Latency, {} from {} at {rate} messages a second",
+            size(place.size),
+            producers(place.producers)
+        );
+        let mut sheet = Sheet::new(title, &head).detail(&[
+            "max",
+            "service p50",
+            "service p99",
+            "switches/1k msg",
+            "p50 vs 0.5.1",
+            "p50 vs ipc-channel",
+        ]);
+        for (name, subject) in source.lines(place) {
+            let line = if subject.saturated > 0 {
+                saturated(name, subject, head.len())
+            } else {
+                let figure = |metric| subject.figures.get(&metric);
+                let mut line = vec![name.into()];
+                let points = [
+                    Metric::P50(Times::Response),
+                    Metric::P99(Times::Response),
+                    Metric::P999(Times::Response),
+                    Metric::Max(Times::Response),
+                    Metric::P50(Times::Service),
+                    Metric::P99(Times::Service),
+                    Metric::P99(Times::Lag),
+                ];
+                line.extend(points.map(|metric| cell(figure(metric), nanoseconds)));
+                line.push(cell(figure(Metric::CpuPerMessage), short));
+                line.push(cell(figure(Metric::SwitchesPerThousand), short));
+                line.extend(source.versus(place, metric, name));
+                line
+            };
+            source.add(&mut sheet, name, line);
+        }
+        let what = "From when each message was due until it was received; service: from when its \
+                    send began; lag: the generator's own lateness. ";
+        notes(&mut sheet, source, place, metric, what);
+        sheet
+    };
+    source.summary.places(Kind::Latency).into_iter().map(sheet).collect()
+}
+
+/// A generator that cannot keep up measures itself.
+fn saturated(name: &str, subject: &Subject, columns: usize) -> Vec<Text> {
+    let long = format!("saturated ({} of {} blocks)", subject.saturated, subject.blocks);
+    let mut line = vec![name.into(), Text { short: "saturated".into(), long }];
+    line.resize(columns, "-".into());
+    line
+}
+
+fn attach(source: Source<'_>) -> Vec<Sheet> {
+    let head = [
+        "transport",
+        "attaches",
+        "connect p50",
+        "connect p99",
+        "first message p50",
+        "first message p99",
+    ];
+    let sheet = |place: Place| {
+        let others = producers(place.producers);
+        let mut sheet = Sheet::new(format!("Attaching to a channel of {others}"), &head);
+        for (name, subject) in source.lines(place) {
+            let at = |metric| cell(subject.figures.get(&metric), nanoseconds);
+            let line = vec![
+                name.into(),
+                grouped(count(subject, Times::Connect)).into(),
+                at(Metric::P50(Times::Connect)),
+                at(Metric::P99(Times::Connect)),
+                at(Metric::P50(Times::FirstMessage)),
+                at(Metric::P99(Times::FirstMessage)),
+            ];
+            source.add(&mut sheet, name, line);
+        }
+        sheet.note(
+            "Connect: the call that joins; first message: from the start of that call until the \
+             consumer has the new producer's first message.",
+        );
+        sheet
+    };
+    source.summary.places(Kind::Attach).into_iter().map(sheet).collect()
+}
+
+fn idle(source: Source<'_>) -> Vec<Sheet> {
+    let sheet = |place: Place| {
+        let title = format!("A consumer that waits for nothing, {}", producers(place.producers));
+        let mut sheet = Sheet::new(title, &["transport", "CPU", "switches/s"]);
+        for (name, subject) in source.lines(place) {
+            let figure = |metric| subject.figures.get(&metric);
+            let line = vec![
+                name.into(),
+                cell(figure(Metric::IdleCpu), percent),
+                cell(figure(Metric::IdleSwitches), short),
+            ];
+            source.add(&mut sheet, name, line);
+        }
+        sheet.note("CPU: of one processor.");
+        sheet
+    };
+    source.summary.places(Kind::Idle).into_iter().map(sheet).collect()
+}
+
+/// A share of a processor.
+pub(super) fn percent(value: f64) -> String {
+    if value < 10.0 { format!("{value:.3} %") } else { format!("{value:.0} %") }
+}
+
+fn memory_use(source: Source<'_>) -> Vec<Sheet> {
+    let sheet = |place: Place| {
+        let what = format!("{} of {}", producers(place.producers), size(place.size));
+        let title = format!("Memory, {what}, channels of {}", bytes(place.ring_bytes));
+        let mut sheet = Sheet::new(title, &["transport", "consumer", "each producer"]);
+        for (name, subject) in source.lines(place) {
+            let at = |metric| cell(subject.figures.get(&metric), memory);
+            let line = vec![name.into(), at(Metric::ConsumerBytes), at(Metric::ProducerBytes)];
+            source.add(&mut sheet, name, line);
+        }
+        sheet.note(
+            "By how much each process's share of resident memory grew from before the channel \
+             until after traffic that filled it; what the kernel holds in pipes and sockets is in \
+             no process.",
+        );
+        sheet
+    };
+    source.summary.places(Kind::Memory).into_iter().map(sheet).collect()
+}
+
+fn verify(rows: &[Row]) -> Option<Sheet> {
+    let head = [
+        "verified",
+        "transport",
+        "producers",
+        "messages",
+        "wrapped",
+        "padded",
+        "full",
+        "empty",
+        "refused",
+    ];
+    let mut sheet = Sheet::new("Verification", &head);
+    let mut total = 0;
+    for row in rows {
+        let Row::Verify(row) = row else { continue };
+        let VerifyRow { name, transport, producers, messages, coverage, .. } = row;
+        total += messages;
+        sheet.body.push(vec![
+            name.into(),
+            transport.into(),
+            producers.to_string().into(),
+            grouped(*messages).into(),
+            grouped(coverage.wrapped).into(),
+            grouped(coverage.padded).into(),
+            grouped(coverage.full).into(),
+            grouped(coverage.empty).into(),
+            grouped(coverage.refused).into(),
+        ]);
+    }
+    sheet.note(format!(
+        "{} messages between processes, every one compared byte by byte and accounted for.",
+        grouped(total)
+    ));
+    sheet.filled()
+}
+
+fn torture(rows: &[Row]) -> Option<Sheet> {
+    let head = [
+        "ring",
+        "transport",
+        "producers",
+        "kills",
+        "in flight",
+        "arrived",
+        "messages",
+        "longest silence",
+        "recoveries",
+        "discarded",
+    ];
+    let mut sheet = Sheet::new("Producers killed under load", &head).detail(&["discarded"]);
+    let optional = |count: Option<u64>| count.map_or_else(|| "-".into(), grouped).into();
+    for row in rows {
+        let Row::Torture(row) = row else { continue };
+        let TortureRow { kills, kills_in_flight, in_flight_arrived, messages, .. } = row;
+        sheet.body.push(vec![
+            bytes(row.ring_bytes).into(),
+            row.transport.as_str().into(),
+            row.producers.to_string().into(),
+            grouped(*kills).into(),
+            grouped(*kills_in_flight).into(),
+            grouped(*in_flight_arrived).into(),
+            grouped(*messages).into(),
+            nanoseconds(row.longest_silence_ns as f64).into(),
+            optional(row.recoveries),
+            optional(row.discarded),
+        ]);
+    }
+    sheet.note("Nothing acknowledged was lost; nothing arrived twice, torn or out of order.");
+    sheet.filled()
+}
+
+fn machine(rows: &[Row]) -> Option<Sheet> {
+    let head = ["probe", "median", "low", "high", "unit", "values"];
+    let mut sheet = Sheet::new("This machine", &head);
+    for row in rows {
+        let Row::Machine(row) = row else { continue };
+        sheet.body.push(vec![
+            row.probe.as_str().into(),
+            short(row.median).into(),
+            short(row.low).into(),
+            short(row.high).into(),
+            row.unit.as_str().into(),
+            row.count.to_string().into(),
+        ]);
+    }
+    sheet.filled()
+}
+
+/// The same failure of several blocks is one line.
+fn failures(rows: &[Row]) -> Option<Sheet> {
+    let mut counts: BTreeMap<(&str, &str, &str, String), usize> = BTreeMap::new();
+    for row in rows {
+        let Row::Failed(row) = row else { continue };
+        let what = row.what.split_whitespace().collect::<Vec<_>>().join(" ");
+        *counts.entry((&row.command, &row.name, &row.transport, what)).or_default() += 1;
+    }
+    let mut sheet = Sheet::new("Failures", &["where", "what", "transport", "times", "why"]);
+    for ((command, name, transport, what), count) in counts {
+        let count = count.to_string();
+        sheet.body.push(vec![
+            command.into(),
+            name.into(),
+            transport.into(),
+            count.into(),
+            what.into(),
+        ]);
+    }
+    sheet.filled()
+}
+
+/// What each row of the other tables is, and what could not run.
+pub(super) fn transports(env: &Env) -> Sheet {
+    let mut sheet = Sheet::new("Transports", &["transport", "version", "how", "cannot run here"]);
+    for Stamp { name, version, about, missing } in &env.transports {
+        let missing = missing.clone().unwrap_or_default();
+        let line = vec![
+            name.as_str().into(),
+            version.as_str().into(),
+            about.as_str().into(),
+            missing.into(),
+        ];
+        if is_floor(name) { sheet.floors.push(line) } else { sheet.body.push(line) }
+    }
+    sheet
+}
