@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options, folders: &[PathBuf], mode: ReportMode) -> R
         ReportMode::Publish { force } => {
             for folder in if folders.is_empty() { &latest } else { folders } {
                 if !publish(folder, force)? {
-                    return Ok(Ending::Stale);
+                    return Ok(Ending::Usage);
                 }
             }
             renew()

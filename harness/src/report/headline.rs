@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    sheets::{Source, cell, is_floor, percent},
+    sheets::{Source, cell, is_floor, percent, ratio_text},
     summary::{Kind, Metric, Place, Times},
     table::{Sheet, Text},
     words::{grouped, nanoseconds, producers, short, size},
@@ -33,10 +33,9 @@ fn sheet(source: Source<'_>, places: &[Place], count: u32) -> Option<Sheet> {
     head.extend(places.iter().map(|place| size(place.size)));
     head.extend(trip.map(|_| ["round trip p50".into(), "p99".into()]).into_iter().flatten());
     head.extend(idle.map(|_| "idle CPU".into()));
-    head.extend((!kills.is_empty()).then(|| "survives kill -9".into()));
+    head.extend((!kills.is_empty()).then(|| "kill -9".into()));
     let title = format!("At a glance: messages a second by size, {}", producers(count));
-    let mut sheet =
-        Sheet::new(title, &head).detail(&["carries", "p99", "idle CPU", "survives kill -9"]);
+    let mut sheet = Sheet::new(title, &head).detail(&["carries", "p99", "idle CPU", "kill -9"]);
     sheet.is_headline = true;
     for name in ranked(source, &places) {
         let carries = if source.is_raw(name) { "bytes" } else { "typed" };
@@ -96,9 +95,8 @@ fn speed(source: Source<'_>, place: Place, name: &str) -> Text {
     let rate = short(figure.value);
     match source.summary.ratio(place, SPEED, name, source.ours(name)) {
         Some(ratio) if !is_floor(name) => {
-            let word = ratio.verdict.word();
-            let ratio = super::words::times(ratio.spread.median);
-            Text { short: format!("{rate} {word}"), long: format!("{rate} ({ratio} {word})") }
+            let short = format!("{rate} {}", ratio.verdict.word());
+            Text { short, long: format!("{rate} ({})", ratio_text(name, Some(ratio)).short) }
         }
         _ => rate.into(),
     }
@@ -127,9 +125,9 @@ fn kills(rows: &[Row]) -> BTreeMap<&str, String> {
     }
     let mut words: BTreeMap<_, _> = kills
         .into_iter()
-        .map(|(name, kills)| (name, format!("yes, {} times", grouped(kills))))
+        .map(|(name, kills)| (name, format!("survives {}", grouped(kills))))
         .collect();
-    words.extend(failed.into_iter().map(|(name, _)| (name, "no".to_owned())));
+    words.extend(failed.into_iter().map(|(name, _)| (name, "fails".to_owned())));
     words
 }
 
@@ -155,8 +153,7 @@ pub(super) fn warnings(env: &Env, rows: &[Row]) -> Vec<String> {
         other => warnings.push(format!("The run ended so: {other}.")),
     }
     if failed > 0 {
-        let failed = if failed == 1 { "1 row".into() } else { format!("{failed} rows") };
-        warnings.push(format!("{failed} tell of failures, listed below."));
+        warnings.push(format!("Failures, listed below: {failed}."));
     }
     warnings
 }
@@ -230,11 +227,13 @@ pub(super) fn stamp(env: &Env) -> Vec<(&'static str, String)> {
 }
 
 /// How the words and numbers of the tables are meant.
-pub(super) const HOW_TO_READ: [&str; 6] = [
+pub(super) const HOW_TO_READ: [&str; 7] = [
     "A block measures everything once, in random order, things that are compared side by side. \
      Ratios are taken within each block, and their median over blocks is given with its interval.",
     "An interval is one of order statistics: whatever the distribution, it holds the true median \
      with the probability under the table, 95 % or more from six blocks on.",
+    "`4.5x faster`: 4.5 times as many messages in the same time, or one in 4.5 times less time; \
+     `4.5x slower` the other way round; otherwise a ratio above one leans towards faster.",
     "The noise floor is what a second, identical measurement of ipmpsc in each block shows as a \
      difference. `faster` and `slower`: the whole interval is beyond it; `same`: the whole interval \
      is within; `unclear`: neither, or fewer than three blocks.",

@@ -213,11 +213,6 @@ mod tests {
         (fixture::rows().into_iter().map(row).collect(), env)
     }
 
-    fn text(files: &[File], name: &str) -> String {
-        let (_, content) = files.iter().find(|(known, _)| known == name).expect("rendered");
-        String::from_utf8(content.clone()).expect("all files are text")
-    }
-
     #[test]
     fn the_same_rows_give_the_same_bytes() {
         let (rows, env) = made_up();
@@ -239,18 +234,5 @@ mod tests {
         ] {
             assert!(names.contains(&name), "{name} of {names:?}");
         }
-    }
-
-    #[test]
-    #[ignore = "a look at the made-up report; the folder is in REPORT_OUT"]
-    fn look() {
-        let (rows, env) = made_up();
-        let out = std::env::var("REPORT_OUT").expect("set REPORT_OUT");
-        write(Path::new(&out), &render(&rows, &env).expect("made-up rows render"))
-            .expect("written");
-        for sheet in screen(&rows, &env) {
-            println!("{sheet}");
-        }
-        println!("{}", text(&render(&rows, &env).expect("again"), "summary.csv").len());
     }
 }

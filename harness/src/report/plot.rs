@@ -3,6 +3,8 @@
 //! A family of transports has a colour and each of its forms a dash, so that both survive a printer
 //! and most eyes: the colours are Okabe and Ito's.
 
+use std::sync::Arc;
+
 use kuva::{
     plot::{LinePlot, line::LineStyle},
     render::{
@@ -16,13 +18,13 @@ use super::{
     headline,
     sheets::{Source, is_floor},
     summary::{Kind, Metric, Place, Subject, Times},
-    words::{nanoseconds, producers, short, size},
+    words::{producers, short, size},
 };
 use crate::stats::{self, Spread};
 
 /// Of every plot, in units that scale with the page.
-const WIDTH: f64 = 880.0;
-const HEIGHT: f64 = 460.0;
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 440.0;
 /// Percentiles of a curve, by the number of nines in front of what lies beyond.
 const CURVE: [f64; 10] = [10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99];
 
@@ -95,8 +97,8 @@ fn by_size(source: Source<'_>) -> Vec<Drawing> {
         let series = along(source, &places, Metric::MessagesPerS, |place| place.size as f64);
         let title = format!("Throughput by size, {}", producers(count));
         let axes = Axes {
-            x: ("bytes of a message", TickFormat::Custom(std::sync::Arc::new(si_bytes))),
-            y: ("messages a second", TickFormat::Custom(std::sync::Arc::new(si))),
+            x: ("bytes of a message", custom(si_bytes)),
+            y: ("messages a second", custom(si)),
             log: (true, true),
         };
         draw(format!("throughput-{count}"), title, series, axes)
@@ -116,7 +118,7 @@ fn by_producers(source: Source<'_>) -> Vec<Drawing> {
         let title = format!("Throughput by producers, {}", size(bytes));
         let axes = Axes {
             x: ("producers", TickFormat::Integer),
-            y: ("messages a second", TickFormat::Custom(std::sync::Arc::new(si))),
+            y: ("messages a second", custom(si)),
             log: (false, true),
         };
         draw(format!("producers-{bytes}"), title, series, axes)
@@ -173,11 +175,8 @@ fn percentiles(
         .into_iter()
         .filter_map(|(name, subject)| Some(Series { name: name.into(), points: curve(subject)? }))
         .collect();
-    let axes = Axes {
-        x: ("percentile", TickFormat::Custom(std::sync::Arc::new(of_nines))),
-        y: ("time", TickFormat::Custom(std::sync::Arc::new(nanoseconds))),
-        log: (false, true),
-    };
+    let axes =
+        Axes { x: ("percentile", custom(of_nines)), y: ("time", custom(time)), log: (false, true) };
     draw(name, title, series, axes)
 }
 
@@ -192,8 +191,8 @@ fn by_load(source: Source<'_>) -> Vec<Drawing> {
         let series = along(source, &places, metric, |place| place.offered_per_s as f64);
         let title = format!("p99 by offered load, {} from {}", size(bytes), producers(count));
         let axes = Axes {
-            x: ("messages offered a second", TickFormat::Custom(std::sync::Arc::new(si))),
-            y: ("p99 from due to received", TickFormat::Custom(std::sync::Arc::new(nanoseconds))),
+            x: ("messages offered a second", custom(si)),
+            y: ("p99 from due to received", custom(time)),
             log: (true, true),
         };
         draw(format!("load-{bytes}-{count}"), title, series, axes)
@@ -231,12 +230,18 @@ struct Axes {
     log: (bool, bool),
 }
 
+fn custom(format: fn(f64) -> String) -> TickFormat {
+    TickFormat::Custom(Arc::new(format))
+}
+
 /// None if no transport has two points.
 fn draw(name: String, title: String, series: Vec<Series>, axes: Axes) -> Option<Drawing> {
     let mut series: Vec<_> = series.into_iter().filter(|line| line.points.len() > 1).collect();
     // The legend follows the lines' order at the right edge.
     let last = |line: &Series| line.points.last().map_or(0.0, |point| point.1);
     series.sort_by(|a, b| last(b).total_cmp(&last(a)));
+    let ends = series.iter().filter_map(|line| Some(line.points.last()?.0));
+    let furthest = ends.fold(1.0, f64::max);
     let lines: Vec<Plot> = series.into_iter().map(|line| line_plot(line).into()).collect();
     if lines.is_empty() {
         return None;
@@ -247,9 +252,9 @@ fn draw(name: String, title: String, series: Vec<Series>, axes: Axes) -> Option<
         .with_theme(theme())
         .with_title(title.as_str())
         .with_title_size(16)
-        .with_label_size(13)
-        .with_tick_size(12)
-        .with_body_size(12)
+        .with_label_size(14)
+        .with_tick_size(13)
+        .with_body_size(13)
         .with_legend_box(false)
         .with_x_label(axes.x.0)
         .with_y_label(axes.y.0)
@@ -257,6 +262,9 @@ fn draw(name: String, title: String, series: Vec<Series>, axes: Axes) -> Option<
         .with_y_tick_format(axes.y.1);
     if axes.log.0 {
         layout = layout.with_log_x();
+    } else {
+        // Whole numbers, and about eight of them at most.
+        layout = layout.with_x_tick_step((furthest / 8.0).ceil());
     }
     if axes.log.1 {
         layout = layout.with_log_y();
@@ -359,10 +367,81 @@ fn si(value: f64) -> String {
     }
 }
 
+fn time(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e9 => format!("{} s", ns / 1e9),
+        ns if ns >= 1e6 => format!("{} ms", ns / 1e6),
+        ns if ns >= 1e3 => format!("{} us", ns / 1e3),
+        ns => format!("{ns} ns"),
+    }
+}
+
 fn si_bytes(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{} MB", value / 1e6),
         value if value >= 1e3 => format!("{} kB", value / 1e3),
         value => format!("{value} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nines_lead_to_a_percentile_and_back() {
+        for (percent, count, word) in
+            [(50.0, 0.301, "50 %"), (99.0, 2.0, "99 %"), (99.9, 3.0, "99.9 %")]
+        {
+            assert!((nines(percent) - count).abs() < 0.001, "{percent}");
+            assert_eq!(of_nines(nines(percent)), word);
+        }
+        assert_eq!(of_nines(0.0), "0 %");
+    }
+
+    #[test]
+    fn ticks_are_round_numbers_with_a_unit() {
+        assert_eq!([si(1e3), si(2e6), si(500.0)], ["1k", "2M", "500"]);
+        assert_eq!([time(100.0), time(1e4), time(2e6)], ["100 ns", "10 us", "2 ms"]);
+        assert_eq!([si_bytes(100.0), si_bytes(1e5), si_bytes(1e7)], ["100 B", "100 kB", "10 MB"]);
+    }
+
+    #[test]
+    fn no_two_transports_look_the_same() {
+        let names = [
+            "ipmpsc",
+            "ipmpsc-zero-copy",
+            "ipmpsc-bytes",
+            "ipmpsc-batch",
+            "ipmpsc-0.5.1",
+            "ipmpsc-0.5.1-zero-copy",
+            "ipc-channel",
+            "ipc-channel-bytes",
+            "pipe",
+            "unix-seqpacket",
+            "unix-stream",
+            "tcp",
+            "posix-mq",
+            "iceoryx2",
+        ];
+        let mut looks: Vec<_> = names.map(|name| format!("{:?}", look(name))).to_vec();
+        looks.sort();
+        looks.dedup();
+        assert_eq!(looks.len(), names.len());
+    }
+
+    #[test]
+    fn one_point_is_no_line() {
+        let axes = || Axes { x: ("x", custom(si)), y: ("y", custom(si)), log: (true, true) };
+        let series = |count: u32| {
+            let points = (1..=count).map(|at| (f64::from(at), 2.0, 1.0, 3.0)).collect();
+            vec![Series { name: "pipe".into(), points }]
+        };
+        assert!(draw("a".into(), "A".into(), series(1), axes()).is_none());
+        let drawing = draw("a".into(), "A".into(), series(2), axes()).expect("a line");
+        let file = drawing.file();
+        assert!(file.contains("viewBox=\"0 0 ") && file.contains("pipe"), "{file}");
+        assert!(!drawing.inline().contains("<style"), "the page has the colours");
+        assert!(!file.contains("kuva-clip"), "{file}");
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     record::{Env, Row, Stamp, TortureRow, VerifyRow},
     scenario::rivals,
-    stats::Spread,
+    stats::{Spread, Verdict},
 };
 
 /// What tables are made of.
@@ -78,13 +78,18 @@ pub(super) fn is_floor(transport: &str) -> bool {
     matches!(transport, "null" | "memcpy" | "mpsc-threads" | "cache-line")
 }
 
-/// The ratio and its word, with the interval where there is room. A floor is not in the race.
-fn ratio_text(name: &str, ratio: Option<Ratio>) -> Text {
+/// The ratio and its word, with the interval where there is room; of what is slower, how many times
+/// it is slower. A floor is not in the race.
+pub(super) fn ratio_text(name: &str, ratio: Option<Ratio>) -> Text {
     let Some(Ratio { spread, verdict }) = ratio else { return "-".into() };
     if is_floor(name) {
         return times(spread.median).into();
     }
     let Spread { low, median, high, .. } = spread;
+    let (low, median, high) = match verdict {
+        Verdict::Slower => (1.0 / high, 1.0 / median, 1.0 / low),
+        Verdict::Faster | Verdict::Same | Verdict::Unclear => (low, median, high),
+    };
     let (median, word) = (times(median), verdict.word());
     Text {
         short: format!("{median} {word}"),
@@ -444,7 +449,9 @@ fn failures(rows: &[Row]) -> Option<Sheet> {
         let what = row.what.split_whitespace().collect::<Vec<_>>().join(" ");
         *counts.entry((&row.command, &row.name, &row.transport, what)).or_default() += 1;
     }
+    // A terminal has had each as it happened.
     let mut sheet = Sheet::new("Failures", &["where", "what", "transport", "times", "why"]);
+    sheet.is_detail = true;
     for ((command, name, transport, what), count) in counts {
         let count = count.to_string();
         sheet.body.push(vec![

@@ -1,6 +1,8 @@
 //! The built harness from outside: exit codes, the last line, the files, and that nothing stays
 //! behind however it ends.
 
+mod report;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
