@@ -480,3 +480,39 @@ pub(super) fn transports(env: &Env) -> Sheet {
     }
     sheet
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ratio(low: f64, median: f64, high: f64, verdict: Verdict) -> Option<Ratio> {
+        let spread = Spread { low, median, high, count: 6, coverage: 0.97 };
+        Some(Ratio { spread, verdict })
+    }
+
+    #[test]
+    fn slower_is_said_as_so_many_times_slower() {
+        let text = ratio_text("pipe", ratio(0.1, 0.2, 0.25, Verdict::Slower));
+        assert_eq!(text.long, "5.00x [4.00x-10x] slower");
+        assert_eq!(text.short, "5.00x slower");
+        let text = ratio_text("pipe", ratio(0.8, 0.9, 1.1, Verdict::Unclear));
+        assert_eq!(text.long, "0.90x [0.80x-1.10x] unclear");
+        let text = ratio_text("null", ratio(2.0, 3.0, 4.0, Verdict::Faster));
+        assert_eq!(text.long, "3.00x", "a floor is not in the race");
+        assert_eq!(ratio_text("pipe", None).long, "-");
+    }
+
+    #[test]
+    fn far_blocks_are_flagged_beside_the_interval() {
+        let rows: Vec<Row> = super::super::fixture::rows()
+            .into_iter()
+            .map(|row| serde_json::from_value(row).expect("as `record` reads it"))
+            .collect();
+        let summary = Summary::new(&rows);
+        let far = summary.all().flat_map(|(.., subject)| subject.figures.values());
+        let far = far.filter(|figure| figure.outliers > 0 && figure.spread.is_some());
+        let text = interval(far.into_iter().next());
+        assert!(text.ends_with(" far"), "{text}");
+        assert_eq!(interval(None), "-");
+    }
+}

@@ -336,3 +336,126 @@ fn percentiles(times: Times, counts: &[(u64, u64)]) -> Vec<(Metric, f64)> {
     ];
     points.into_iter().filter_map(|(metric, value)| Some((metric, value? as f64))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rows(rows: &[Value]) -> Vec<Row> {
+        let row = |row: &Value| serde_json::from_value(row.clone()).expect("as `record` reads it");
+        rows.iter().map(row).collect()
+    }
+
+    /// Messages in one second.
+    fn throughput(transport: &str, twin: bool, block: u32, messages: u64) -> Value {
+        json!({"row": "throughput", "producers": 2, "size": 1000, "ring_bytes": 4096,
+            "transport": transport, "twin": twin, "pinned": false, "block": block,
+            "messages": messages, "elapsed_ns": 1_000_000_000, "total_messages": messages,
+            "cpu_ns": 3 * messages, "voluntary_switches": messages / 1_000,
+            "involuntary_switches": messages / 1_000, "by_producer": [messages / 4, 3 * messages / 4]})
+    }
+
+    fn place(kind: Kind) -> Place {
+        let (producers, size, ring_bytes) = (2, 1000, 4096);
+        Place { kind, producers, size, ring_bytes, pinned: false, offered_per_s: 0 }
+    }
+
+    #[test]
+    fn figures_of_a_throughput_by_hand() {
+        let rows = rows(&[
+            throughput("ipmpsc", false, 0, 40_000),
+            throughput("ipmpsc", false, 1, 50_000),
+            throughput("ipmpsc", false, 2, 45_000),
+        ]);
+        let summary = Summary::new(&rows);
+        let value = |metric| {
+            let figure = summary.figure(place(Kind::Throughput), "ipmpsc", metric);
+            figure.expect("measured").value
+        };
+        assert_eq!(value(Metric::MessagesPerS), 45_000.0);
+        assert_eq!(value(Metric::MegabytesPerS), 45.0);
+        assert_eq!(value(Metric::CpuPerMessage), 3.0);
+        assert_eq!(value(Metric::SwitchesPerThousand), 2.0);
+        // (1 + 3)^2 / (2 * (1 + 9))
+        assert_eq!(value(Metric::Fairness), 0.8);
+        let figure = summary.figure(place(Kind::Throughput), "ipmpsc", Metric::MessagesPerS);
+        let spread = figure.and_then(|figure| figure.spread).expect("three blocks");
+        assert_eq!((spread.low, spread.high, spread.count), (40_000.0, 50_000.0, 3));
+    }
+
+    #[test]
+    fn ratios_are_taken_within_blocks_and_judged_by_the_twin() {
+        let rows = rows(&[
+            throughput("ipmpsc", false, 0, 40_000),
+            throughput("ipmpsc", true, 0, 44_000),
+            throughput("pipe", false, 0, 4_000),
+            throughput("tcp", false, 0, 42_000),
+            throughput("ipmpsc", false, 1, 80_000),
+            throughput("ipmpsc", true, 1, 80_000),
+            throughput("pipe", false, 1, 16_000),
+            throughput("tcp", false, 1, 84_000),
+            throughput("ipmpsc", false, 2, 60_000),
+            throughput("ipmpsc", true, 2, 60_000),
+            throughput("pipe", false, 2, 9_000),
+            throughput("tcp", false, 2, 60_000),
+        ]);
+        let summary = Summary::new(&rows);
+        let there = place(Kind::Throughput);
+        let noise = summary.noise(there, Metric::MessagesPerS).expect("there are twins");
+        assert!((noise - 0.1).abs() < 1e-9, "{noise}");
+        let ratio = |of, to| summary.ratio(there, Metric::MessagesPerS, of, to).expect("both");
+        let pipe = ratio("pipe", "ipmpsc");
+        assert_eq!((pipe.spread.low, pipe.spread.median, pipe.spread.high), (0.1, 0.15, 0.2));
+        assert_eq!(pipe.verdict, Verdict::Slower);
+        assert_eq!(ratio("tcp", "ipmpsc").verdict, Verdict::Same);
+        assert_eq!(ratio("ipmpsc", "pipe").verdict, Verdict::Faster);
+        assert!(summary.ratio(there, Metric::MessagesPerS, "pipe", "pipe").is_none());
+        assert!(summary.ratio(there, Metric::MessagesPerS, "pipe", "null").is_none());
+    }
+
+    #[test]
+    fn times_of_all_blocks_merge_and_shorter_is_faster() {
+        let trips = |transport: &str, twin: bool, block: u32, trips: &[(u64, u64)]| {
+            json!({"row": "ping_pong", "producers": 2, "size": 1000, "ring_bytes": 4096,
+                "transport": transport, "twin": twin, "pinned": false, "block": block,
+                "round_trips": trips})
+        };
+        let mut all = Vec::new();
+        for block in 0..3 {
+            all.push(trips("ipmpsc", false, block, &[(400, 98), (900, 2)]));
+            all.push(trips("ipmpsc", true, block, &[(440, 100)]));
+            all.push(trips("ipc-channel", false, block, &[(16_000 + u64::from(block) * 2_000, 5)]));
+        }
+        let summary = Summary::new(&rows(&all));
+        let there = place(Kind::RoundTrip);
+        let at = |metric| summary.figure(there, "ipmpsc", metric).map(|figure| figure.value);
+        assert_eq!(at(Metric::P50(Times::RoundTrip)), Some(400.0));
+        assert_eq!(at(Metric::P99(Times::RoundTrip)), Some(900.0));
+        assert_eq!(at(Metric::P999(Times::RoundTrip)), None, "300 values have no 99.9th of them");
+        assert_eq!(at(Metric::Max(Times::RoundTrip)), Some(900.0));
+        let middle = Metric::P50(Times::RoundTrip);
+        let ratio = summary.ratio(there, middle, "ipmpsc", "ipc-channel").expect("both");
+        assert_eq!(ratio.spread.median.round(), 45.0);
+        assert_eq!(ratio.verdict, Verdict::Faster);
+    }
+
+    #[test]
+    fn one_saturated_block_silences_the_row() {
+        let row = |block: u32, saturated: bool| {
+            json!({"row": "latency", "producers": 2, "size": 1000, "ring_bytes": 4096,
+                "transport": "pipe", "twin": false, "pinned": false, "block": block,
+                "offered_per_s": 9, "saturated": saturated, "messages": 1, "elapsed_ns": 1,
+                "response": [[5, 1]], "service": [[5, 1]], "lag": [[5, 1]], "total_messages": 1,
+                "cpu_ns": 1, "voluntary_switches": 1, "involuntary_switches": 1})
+        };
+        let there = Place { offered_per_s: 9, ..place(Kind::Latency) };
+        let summary = Summary::new(&rows(&[row(0, false), row(1, true)]));
+        let subject = summary.subject(there, "pipe").expect("measured");
+        assert!(subject.figures.is_empty());
+        assert_eq!((subject.saturated, subject.blocks), (1, 2));
+        let summary = Summary::new(&rows(&[row(0, false)]));
+        assert!(summary.figure(there, "pipe", Metric::P50(Times::Response)).is_some());
+    }
+}

@@ -32,13 +32,7 @@ impl Project {
     /// With a made-up run in `results/latest`, whose stamp is changed so.
     fn with_run(change: &[(&str, Value)]) -> Project {
         let project = Project::new();
-        let lines: Vec<_> = fixture::rows().iter().map(|row| row.to_string() + "\n").collect();
-        fs::write(project.latest().join("runs.jsonl"), lines.concat()).expect("writable");
-        let mut env = fixture::env();
-        for (field, value) in change {
-            env[*field] = value.clone();
-        }
-        fs::write(project.latest().join("env.json"), env.to_string()).expect("writable");
+        make_up(&project.latest(), change);
         project
     }
 
@@ -74,6 +68,17 @@ impl Project {
         assert_eq!(output.status.code(), Some(code), "report {words}: {text}");
         text
     }
+}
+
+/// Writes a made-up run's rows and stamp, the latter changed so.
+fn make_up(folder: &Path, change: &[(&str, Value)]) {
+    let lines: Vec<_> = fixture::rows().iter().map(|row| row.to_string() + "\n").collect();
+    fs::write(folder.join("runs.jsonl"), lines.concat()).expect("writable");
+    let mut env = fixture::env();
+    for (field, value) in change {
+        env[*field] = value.clone();
+    }
+    fs::write(folder.join("env.json"), env.to_string()).expect("writable");
 }
 
 /// Below `folder`, all files by name with what is in them.
@@ -232,4 +237,12 @@ fn a_folder_without_a_run_is_named() {
     let project = Project::new();
     let text = project.expect("results/latest", 70);
     assert!(text.contains("results/latest/runs.jsonl"), "{text}");
+}
+
+#[test]
+#[ignore = "leaves a made-up run in the folder MADE_UP, for ci/page.sh to look at"]
+fn a_made_up_run_is_left_to_look_at() {
+    let folder = PathBuf::from(std::env::var_os("MADE_UP").expect("MADE_UP names a folder"));
+    fs::create_dir_all(&folder).expect("MADE_UP is writable");
+    make_up(&folder, &[]);
 }
