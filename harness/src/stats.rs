@@ -19,6 +19,8 @@ const COVERAGE: f64 = 0.95;
 const COUNTED_MAX: usize = 500;
 /// With fewer pairs than this a difference can be chance, however large.
 const PAIRS_MIN: usize = 3;
+/// Inside more noise than this, two things are not the same but unknown.
+const SAME_NOISE_MAX: f64 = 0.25;
 /// With fewer values than this there are no quarters, and so no fences.
 const FENCED_MIN: usize = 4;
 
@@ -27,7 +29,7 @@ const FENCED_MIN: usize = 4;
 pub(crate) enum Verdict {
     Faster,
     Slower,
-    /// The whole interval lies inside the noise.
+    /// The whole interval lies inside a narrow noise.
     Same,
     /// The interval lies partly inside the noise, or there is too little to go by.
     Unclear,
@@ -111,7 +113,7 @@ pub(crate) fn verdict(ratio: Spread, noise: Option<f64>) -> Verdict {
         Verdict::Faster
     } else if ratio.high < below {
         Verdict::Slower
-    } else if ratio.low >= below && ratio.high <= above {
+    } else if ratio.low >= below && ratio.high <= above && noise <= SAME_NOISE_MAX {
         Verdict::Same
     } else {
         Verdict::Unclear
@@ -254,6 +256,7 @@ mod tests {
         assert_eq!(verdict(ratio(0.5, 0.79), Some(0.25)), Verdict::Slower);
         assert_eq!(verdict(ratio(0.5, 0.81), Some(0.25)), Verdict::Unclear);
         assert_eq!(verdict(ratio(0.81, 1.24), Some(0.25)), Verdict::Same);
+        assert_eq!(verdict(ratio(0.81, 1.24), Some(0.26)), Verdict::Unclear);
         assert_eq!(verdict(ratio(9.0, 9.0), None), Verdict::Unclear);
         let two = Spread { count: 2, ..ratio(9.0, 9.0) };
         assert_eq!(verdict(two, Some(0.25)), Verdict::Unclear);

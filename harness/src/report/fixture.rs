@@ -3,8 +3,10 @@
 
 use serde_json::{Value, json};
 
+type Known = (&'static str, &'static str, u64, u64, u64);
+
 /// Name, what it says of itself, nanoseconds a message, nanoseconds a KiB, round trip.
-const TRANSPORTS: [(&str, &str, u64, u64, u64); 14] = [
+const TRANSPORTS: [Known; 14] = [
     ("ipmpsc", "typed: received as an owned copy", 45, 110, 700),
     ("ipmpsc-zero-copy", "typed: received as a borrow of the ring", 40, 55, 650),
     ("ipmpsc-bytes", "raw bytes, received as a borrow of the ring", 39, 55, 620),
@@ -25,8 +27,11 @@ const MILLISECOND: u64 = 1_000_000;
 
 /// The stamp.
 pub(crate) fn env() -> Value {
-    let stamp = |&(name, about, ..): &(&str, &str, u64, u64, u64)| json!({"name": name, "version": "1.0", "about": about, "missing": null});
-    let mut transports: Vec<_> = TRANSPORTS.iter().map(stamp).collect();
+    let stamp = |(name, about, ..): Known| {
+        json!({"name": name, "version": "1.0", "about": about,
+            "missing": null})
+    };
+    let mut transports = TRANSPORTS.map(stamp).to_vec();
     transports.push(json!({"name": "iceoryx2", "version": "0.7", "about": "raw bytes, loaned",
         "missing": "this build is without the feature `iceoryx2` <&>"}));
     json!({
@@ -80,8 +85,6 @@ pub(crate) fn rows() -> Vec<Value> {
     ]);
     rows
 }
-
-type Known = (&'static str, &'static str, u64, u64, u64);
 
 /// Each transport, and the twin of the first.
 fn each(mut make: impl FnMut(Known, bool)) {

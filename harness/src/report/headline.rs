@@ -1,6 +1,6 @@
 //! The first table: what a person needs who has to choose, and what must be said beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     sheets::{Source, cell, is_floor, percent, ratio_text},
@@ -55,6 +55,14 @@ fn sheet(source: Source<'_>, places: &[Place], count: u32) -> Option<Sheet> {
         source.add(&mut sheet, name, line);
     }
     sheet.note("Fastest first over all sizes; faster or slower than ipmpsc, if beyond the noise.");
+    let noise = |place: &&Place| {
+        let noise = source.summary.noise(**place, SPEED)?;
+        Some(format!("{} {:.0} %", size(place.size), noise * 100.0))
+    };
+    let noise: Vec<_> = places.iter().filter_map(noise).collect();
+    if !noise.is_empty() {
+        sheet.note(format!("Noise floor: {}.", noise.join(", ")));
+    }
     sheet.aside(
         "Each speed is the median over blocks; beside it the ratio to \
          ipmpsc (to ipmpsc-bytes for what carries plain bytes) within the same blocks, and whether \
@@ -64,6 +72,9 @@ fn sheet(source: Source<'_>, places: &[Place], count: u32) -> Option<Sheet> {
     if let Some(trip) = trip {
         let placed = if trip.pinned { "a processor for each side" } else { "placed freely" };
         sheet.note(format!("Round trips of {}, {placed}.", size(trip.size)));
+    }
+    if !kills.is_empty() {
+        sheet.aside("kill -9: so many producers were killed under load, and all checks held.");
     }
     sheet.filled()
 }
@@ -111,23 +122,21 @@ pub(super) fn trip(source: Source<'_>) -> Option<Place> {
 
 /// What killing the processes of each transport did to the others.
 fn kills(rows: &[Row]) -> BTreeMap<&str, String> {
-    let (mut kills, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    let (mut kills, mut failed) = (BTreeMap::new(), BTreeSet::new());
     for row in rows {
         match row {
             Row::Torture(row) => {
                 *kills.entry(row.transport.as_str()).or_insert(0) += row.kills;
             }
             Row::Failed(row) if row.command == "torture" => {
-                *failed.entry(row.transport.as_str()).or_insert(0) += 1;
+                failed.insert(row.transport.as_str());
             }
             _ => {}
         }
     }
-    let mut words: BTreeMap<_, _> = kills
-        .into_iter()
-        .map(|(name, kills)| (name, format!("survives {}", grouped(kills))))
-        .collect();
-    words.extend(failed.into_iter().map(|(name, _)| (name, "fails".to_owned())));
+    let mut words: BTreeMap<_, _> =
+        kills.into_iter().map(|(name, kills)| (name, format!("{} ok", grouped(kills)))).collect();
+    words.extend(failed.into_iter().map(|name| (name, "fails".to_owned())));
     words
 }
 
@@ -137,8 +146,8 @@ pub(super) fn warnings(env: &Env, rows: &[Row]) -> Vec<String> {
     if !env.is_optimised() {
         let assertions = if env.debug_assertions { "on" } else { "off" };
         warnings.push(format!(
-            "Built with profile {}, opt-level {}, debug assertions {assertions}: ratios within this \
-             run tell something, its speeds do not, and it is not to be published.",
+            "Built with profile {}, opt-level {}, debug assertions {assertions}: ratios within \
+             this run tell something, its speeds do not, and it is not to be published.",
             env.profile, env.opt_level
         ));
     }
@@ -235,8 +244,8 @@ pub(super) const HOW_TO_READ: [&str; 7] = [
     "`4.5x faster`: 4.5 times as many messages in the same time, or one in 4.5 times less time; \
      `4.5x slower` the other way round; otherwise a ratio above one leans towards faster.",
     "The noise floor is what a second, identical measurement of ipmpsc in each block shows as a \
-     difference. `faster` and `slower`: the whole interval is beyond it; `same`: the whole interval \
-     is within; `unclear`: neither, or fewer than three blocks.",
+     difference. `faster` and `slower`: the whole interval is beyond it; `same`: it is all \
+     within, and the noise is 25 % or less; `unclear`: neither, or fewer than three blocks.",
     "Percentiles are of the times of all blocks together; a dash stands where not one value lies \
      beyond. `saturated`: the producers could not keep the offered rate, so that times would mean \
      nothing.",

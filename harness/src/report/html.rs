@@ -76,8 +76,12 @@ fn stamp(source: Source<'_>) -> Markup {
     html! {
         section.words {
             h2 { "Where they come from" }
-            dl { @for (what, value) in headline::stamp(source.env) { dt { (what) } dd { (value) } } }
-            p.note { "The raw rows are in runs.jsonl beside this file, the figures in summary.csv." }
+            dl {
+                @for (what, value) in headline::stamp(source.env) { dt { (what) } dd { (value) } }
+            }
+            p.note {
+                "The raw rows are in runs.jsonl beside this file, the figures in summary.csv."
+            }
         }
     }
 }

@@ -91,9 +91,10 @@ pub(super) fn ratio_text(name: &str, ratio: Option<Ratio>) -> Text {
         Verdict::Faster | Verdict::Same | Verdict::Unclear => (low, median, high),
     };
     let (median, word) = (times(median), verdict.word());
+    let bare = |ratio| times(ratio).trim_end_matches('x').to_owned();
     Text {
         short: format!("{median} {word}"),
-        long: format!("{median} [{}-{}] {word}", times(low), times(high)),
+        long: format!("{median} [{}-{}] {word}", bare(low), bare(high)),
     }
 }
 
@@ -117,15 +118,15 @@ fn notes(sheet: &mut Sheet, source: Source<'_>, place: Place, metric: Metric, wh
     });
     let least = figures.min_by(|a, b| a.0.cmp(&b.0));
     let noise = match source.summary.noise(place, metric) {
-        Some(noise) => format!("noise floor {:.0} %, from an ipmpsc twin", noise * 100.0),
-        None => "noise floor unknown, as ipmpsc was not measured twice".into(),
+        Some(noise) => format!("Noise floor {:.0} %, from an ipmpsc twin", noise * 100.0),
+        None => "Noise floor unknown, as ipmpsc was not measured twice".into(),
     };
     let blocks = least.map_or_else(String::new, |(count, coverage)| {
         let percent = (coverage * 1e3).floor() / 10.0;
         let blocks = if count == 1 { "1 block".into() } else { format!("{count} blocks") };
         format!("; {blocks}, so that intervals hold the true median with {percent} %")
     });
-    sheet.note(format!("{what}{noise}{blocks}."));
+    sheet.note(format!("{noise}{blocks}. {what}"));
 }
 
 fn throughput(source: Source<'_>) -> Vec<Sheet> {
@@ -135,7 +136,7 @@ fn throughput(source: Source<'_>) -> Vec<Sheet> {
         "interval",
         "MB/s",
         "CPU ns/msg",
-        "switches/1k msg",
+        "switches/1k",
         "fairness",
         "vs ipmpsc",
         "vs 0.5.1",
@@ -159,7 +160,7 @@ fn throughput(source: Source<'_>) -> Vec<Sheet> {
             line.extend(source.versus(place, Metric::MessagesPerS, name));
             source.add(&mut sheet, name, line);
         }
-        let what = format!("Channels of {ring} where that can be chosen; ");
+        let what = format!("Channels of {ring} where that can be chosen.");
         notes(&mut sheet, source, place, Metric::MessagesPerS, &what);
         sheet
     };
@@ -194,7 +195,7 @@ fn round_trip(source: Source<'_>) -> Vec<Sheet> {
             line.extend(source.versus(place, metric, name));
             source.add(&mut sheet, name, line);
         }
-        notes(&mut sheet, source, place, metric, "One message each way in turn; ");
+        notes(&mut sheet, source, place, metric, "One message each way in turn.");
         sheet
     };
     source.summary.places(Kind::RoundTrip).into_iter().map(sheet).collect()
@@ -215,7 +216,7 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
         "service p99",
         "lag p99",
         "CPU ns/msg",
-        "switches/1k msg",
+        "switches/1k",
         "p50 vs ipmpsc",
         "p50 vs 0.5.1",
         "p50 vs ipc-channel",
@@ -232,7 +233,7 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
             "max",
             "service p50",
             "service p99",
-            "switches/1k msg",
+            "switches/1k",
             "p50 vs 0.5.1",
             "p50 vs ipc-channel",
         ]);
@@ -260,7 +261,7 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
             source.add(&mut sheet, name, line);
         }
         let what = "From when each message was due until it was received; service: from when its \
-                    send began; lag: the generator's own lateness. ";
+                    send began; lag: the generator's own lateness.";
         notes(&mut sheet, source, place, metric, what);
         sheet
     };
@@ -493,10 +494,10 @@ mod tests {
     #[test]
     fn slower_is_said_as_so_many_times_slower() {
         let text = ratio_text("pipe", ratio(0.1, 0.2, 0.25, Verdict::Slower));
-        assert_eq!(text.long, "5.00x [4.00x-10x] slower");
+        assert_eq!(text.long, "5.00x [4.00-10] slower");
         assert_eq!(text.short, "5.00x slower");
         let text = ratio_text("pipe", ratio(0.8, 0.9, 1.1, Verdict::Unclear));
-        assert_eq!(text.long, "0.90x [0.80x-1.10x] unclear");
+        assert_eq!(text.long, "0.90x [0.80-1.10] unclear");
         let text = ratio_text("null", ratio(2.0, 3.0, 4.0, Verdict::Faster));
         assert_eq!(text.long, "3.00x", "a floor is not in the race");
         assert_eq!(ratio_text("pipe", None).long, "-");

@@ -354,7 +354,8 @@ mod tests {
             "transport": transport, "twin": twin, "pinned": false, "block": block,
             "messages": messages, "elapsed_ns": 1_000_000_000, "total_messages": messages,
             "cpu_ns": 3 * messages, "voluntary_switches": messages / 1_000,
-            "involuntary_switches": messages / 1_000, "by_producer": [messages / 4, 3 * messages / 4]})
+            "involuntary_switches": messages / 1_000,
+            "by_producer": [messages / 4, 3 * messages / 4]})
     }
 
     fn place(kind: Kind) -> Place {
