@@ -81,6 +81,9 @@ impl Drawing {
     }
 }
 
+// Where one size was measured with several rings, or pinned and not, a plot shows the first: the
+// tables have all.
+
 /// A transport's points: where, how high, and down to and up to which height.
 struct Series {
     name: String,
@@ -92,8 +95,9 @@ fn by_size(source: Source<'_>) -> Vec<Drawing> {
     let mut counts: Vec<_> = places.iter().map(|place| place.producers).collect();
     counts.dedup();
     let draw = |count: u32| {
-        let places: Vec<_> =
+        let mut places: Vec<_> =
             places.iter().copied().filter(|place| place.producers == count).collect();
+        places.dedup_by_key(|place| place.size);
         let series = along(source, &places, Metric::MessagesPerS, |place| place.size as f64);
         let title = format!("Throughput by size, {}", producers(count));
         let axes = Axes {
@@ -112,7 +116,9 @@ fn by_producers(source: Source<'_>) -> Vec<Drawing> {
     sizes.sort_unstable();
     sizes.dedup();
     let draw = |bytes: usize| {
-        let places: Vec<_> = places.iter().copied().filter(|place| place.size == bytes).collect();
+        let mut places: Vec<_> =
+            places.iter().copied().filter(|place| place.size == bytes).collect();
+        places.dedup_by_key(|place| place.producers);
         let x = |place: Place| f64::from(place.producers);
         let series = along(source, &places, Metric::MessagesPerS, x);
         let title = format!("Throughput by producers, {}", size(bytes));
@@ -145,7 +151,7 @@ fn round_trip(source: Source<'_>, place: Place) -> Option<Drawing> {
 /// For each size and number of producers at the lowest load, which most can keep.
 fn latencies(source: Source<'_>) -> Vec<Drawing> {
     let mut places = source.summary.places(Kind::Latency);
-    places.dedup_by_key(|place| (place.producers, place.size, place.ring_bytes));
+    places.dedup_by_key(|place| (place.producers, place.size));
     let draw = |place: Place| {
         let Place { producers: count, size: bytes, offered_per_s, .. } = place;
         let rate = short(offered_per_s as f64);
@@ -182,10 +188,12 @@ fn percentiles(
 
 fn by_load(source: Source<'_>) -> Vec<Drawing> {
     let places = source.summary.places(Kind::Latency);
-    let mut groups: Vec<_> = places.iter().map(|place| (place.producers, place.size)).collect();
-    groups.dedup();
-    let draw = |(count, bytes): (u32, usize)| {
-        let is_here = |place: &Place| (place.producers, place.size) == (count, bytes);
+    let mut groups = places.clone();
+    groups.dedup_by_key(|place| (place.producers, place.size));
+    let draw = |first: Place| {
+        let Place { producers: count, size: bytes, .. } = first;
+        let is_here =
+            |place: &Place| Place { offered_per_s: first.offered_per_s, ..*place } == first;
         let places: Vec<_> = places.iter().copied().filter(is_here).collect();
         let metric = Metric::P99(Times::Response);
         let series = along(source, &places, metric, |place| place.offered_per_s as f64);

@@ -195,6 +195,7 @@ fn what_is_published_is_indexed_shown_and_checked() {
     assert!(readme.ends_with("<!-- results:end -->\n\nThe end.\n"), "{readme}");
     assert!(readme.contains("| ipmpsc |") && readme.contains("What is unfair"), "{readme}");
     assert_eq!(readme.matches(".svg)").count(), 2, "two plots");
+    assert!(readme.contains("**Failures, listed below: 1.**"), "force is seen: {readme}");
     for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         assert!(project.path(link).exists(), "{link}");
     }
