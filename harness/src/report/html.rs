@@ -4,8 +4,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     headline::{self, HOW_TO_READ},
+    outcomes,
     plot::{DARK, Drawing, LIGHT},
-    sheets::{self, Source},
+    sheets::Source,
     table::Sheet,
 };
 
@@ -44,7 +45,7 @@ pub(super) fn page(source: Source<'_>, tables: &[Sheet], plots: &[Drawing]) -> S
                     @for table in rest { (section(table)) }
                     (list("What is unfair about these numbers", &headline::unfair(source)))
                     (list("How to read them", &HOW_TO_READ.map(String::from)))
-                    (section(&sheets::transports(source.env)))
+                    (section(&outcomes::transports(source.env)))
                     (stamp(source))
                 }
             }

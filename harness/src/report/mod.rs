@@ -6,6 +6,7 @@
 mod fixture;
 mod headline;
 mod html;
+mod outcomes;
 mod plot;
 pub(crate) mod publish;
 mod sheets;
@@ -132,7 +133,7 @@ fn markdown(source: Source<'_>, tables: &[table::Sheet], plots: &[plot::Drawing]
     text += &bullets(&headline::unfair(source));
     text += "## How to read them\n\n";
     text += &bullets(&headline::HOW_TO_READ.map(String::from));
-    text += &sheets::transports(source.env).markdown(2);
+    text += &outcomes::transports(source.env).markdown(2);
     text.trim_end().to_owned() + "\n"
 }
 

@@ -1,15 +1,13 @@
 //! Which tables a report has, and what stands in them.
 
-use std::collections::BTreeMap;
-
 use super::{
-    headline,
+    headline, outcomes,
     summary::{Figure, Kind, Metric, Place, Ratio, Subject, Summary, Times},
     table::{Sheet, Text},
     words::{bytes, grouped, memory, nanoseconds, producers, short, size, times},
 };
 use crate::{
-    record::{Env, Row, Stamp, TortureRow, VerifyRow},
+    record::{Env, Row, Stamp},
     scenario::rivals,
     stats::{Spread, Verdict},
 };
@@ -31,10 +29,10 @@ pub(super) fn all(source: Source<'_>) -> Vec<Sheet> {
         sheet.is_detail = has_headline;
         sheets.push(sheet);
     }
-    sheets.extend(verify(source.rows));
-    sheets.extend(torture(source.rows));
-    sheets.extend(machine(source.rows));
-    sheets.extend(failures(source.rows));
+    sheets.extend(outcomes::verify(source.rows));
+    sheets.extend(outcomes::torture(source.rows));
+    sheets.extend(outcomes::machine(source.rows));
+    sheets.extend(outcomes::failures(source.rows));
     sheets
 }
 
@@ -241,22 +239,8 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
             let line = if subject.saturated > 0 {
                 saturated(name, subject, head.len())
             } else {
-                let figure = |metric| subject.figures.get(&metric);
-                let mut line = vec![name.into()];
-                let points = [
-                    Metric::P50(Times::Response),
-                    Metric::P99(Times::Response),
-                    Metric::P999(Times::Response),
-                    Metric::Max(Times::Response),
-                    Metric::P50(Times::Service),
-                    Metric::P99(Times::Service),
-                    Metric::P99(Times::Lag),
-                ];
-                line.extend(points.map(|metric| cell(figure(metric), nanoseconds)));
-                line.push(cell(figure(Metric::CpuPerMessage), short));
-                line.push(cell(figure(Metric::SwitchesPerThousand), short));
-                line.extend(source.versus(place, metric, name));
-                line
+                let versus = source.versus(place, metric, name);
+                latency_line(name, subject).into_iter().chain(versus).collect()
             };
             source.add(&mut sheet, name, line);
         }
@@ -266,6 +250,24 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
         sheet
     };
     source.summary.places(Kind::Latency).into_iter().map(sheet).collect()
+}
+
+fn latency_line(name: &str, subject: &Subject) -> Vec<Text> {
+    let figure = |metric| subject.figures.get(&metric);
+    let times = [
+        Metric::P50(Times::Response),
+        Metric::P99(Times::Response),
+        Metric::P999(Times::Response),
+        Metric::Max(Times::Response),
+        Metric::P50(Times::Service),
+        Metric::P99(Times::Service),
+        Metric::P99(Times::Lag),
+    ];
+    let mut line = vec![name.into()];
+    line.extend(times.map(|metric| cell(figure(metric), nanoseconds)));
+    line.push(cell(figure(Metric::CpuPerMessage), short));
+    line.push(cell(figure(Metric::SwitchesPerThousand), short));
+    line
 }
 
 /// A generator that cannot keep up measures itself.
@@ -351,135 +353,6 @@ fn memory_use(source: Source<'_>) -> Vec<Sheet> {
         sheet
     };
     source.summary.places(Kind::Memory).into_iter().map(sheet).collect()
-}
-
-fn verify(rows: &[Row]) -> Option<Sheet> {
-    let head = [
-        "verified",
-        "transport",
-        "producers",
-        "messages",
-        "wrapped",
-        "padded",
-        "full",
-        "empty",
-        "refused",
-    ];
-    let mut sheet = Sheet::new("Verification", &head);
-    let mut total = 0;
-    for row in rows {
-        let Row::Verify(row) = row else { continue };
-        let VerifyRow { name, transport, producers, messages, coverage, .. } = row;
-        total += messages;
-        sheet.body.push(vec![
-            name.into(),
-            transport.into(),
-            producers.to_string().into(),
-            grouped(*messages).into(),
-            grouped(coverage.wrapped).into(),
-            grouped(coverage.padded).into(),
-            grouped(coverage.full).into(),
-            grouped(coverage.empty).into(),
-            grouped(coverage.refused).into(),
-        ]);
-    }
-    sheet.note(format!(
-        "{} messages between processes, every one compared byte by byte and accounted for.",
-        grouped(total)
-    ));
-    sheet.filled()
-}
-
-fn torture(rows: &[Row]) -> Option<Sheet> {
-    let head = [
-        "ring",
-        "transport",
-        "producers",
-        "kills",
-        "in flight",
-        "arrived",
-        "messages",
-        "longest silence",
-        "recoveries",
-        "discarded",
-    ];
-    let mut sheet = Sheet::new("Producers killed under load", &head).detail(&["discarded"]);
-    let optional = |count: Option<u64>| count.map_or_else(|| "-".into(), grouped).into();
-    for row in rows {
-        let Row::Torture(row) = row else { continue };
-        let TortureRow { kills, kills_in_flight, in_flight_arrived, messages, .. } = row;
-        sheet.body.push(vec![
-            bytes(row.ring_bytes).into(),
-            row.transport.as_str().into(),
-            row.producers.to_string().into(),
-            grouped(*kills).into(),
-            grouped(*kills_in_flight).into(),
-            grouped(*in_flight_arrived).into(),
-            grouped(*messages).into(),
-            nanoseconds(row.longest_silence_ns as f64).into(),
-            optional(row.recoveries),
-            optional(row.discarded),
-        ]);
-    }
-    sheet.note("Nothing acknowledged was lost; nothing arrived twice, torn or out of order.");
-    sheet.filled()
-}
-
-fn machine(rows: &[Row]) -> Option<Sheet> {
-    let head = ["probe", "median", "low", "high", "unit", "values"];
-    let mut sheet = Sheet::new("This machine", &head);
-    for row in rows {
-        let Row::Machine(row) = row else { continue };
-        sheet.body.push(vec![
-            row.probe.as_str().into(),
-            short(row.median).into(),
-            short(row.low).into(),
-            short(row.high).into(),
-            row.unit.as_str().into(),
-            row.count.to_string().into(),
-        ]);
-    }
-    sheet.filled()
-}
-
-/// The same failure of several blocks is one line.
-fn failures(rows: &[Row]) -> Option<Sheet> {
-    let mut counts: BTreeMap<(&str, &str, &str, String), usize> = BTreeMap::new();
-    for row in rows {
-        let Row::Failed(row) = row else { continue };
-        let what = row.what.split_whitespace().collect::<Vec<_>>().join(" ");
-        *counts.entry((&row.command, &row.name, &row.transport, what)).or_default() += 1;
-    }
-    // A terminal has had each as it happened.
-    let mut sheet = Sheet::new("Failures", &["where", "what", "transport", "times", "why"]);
-    sheet.is_detail = true;
-    for ((command, name, transport, what), count) in counts {
-        let count = count.to_string();
-        sheet.body.push(vec![
-            command.into(),
-            name.into(),
-            transport.into(),
-            count.into(),
-            what.into(),
-        ]);
-    }
-    sheet.filled()
-}
-
-/// What each row of the other tables is, and what could not run.
-pub(super) fn transports(env: &Env) -> Sheet {
-    let mut sheet = Sheet::new("Transports", &["transport", "version", "how", "cannot run here"]);
-    for Stamp { name, version, about, missing } in &env.transports {
-        let missing = missing.clone().unwrap_or_default();
-        let line = vec![
-            name.as_str().into(),
-            version.as_str().into(),
-            about.as_str().into(),
-            missing.into(),
-        ];
-        if is_floor(name) { sheet.floors.push(line) } else { sheet.body.push(line) }
-    }
-    sheet
 }
 
 #[cfg(test)]
