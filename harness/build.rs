@@ -31,6 +31,43 @@ fn main() {
     for (package, variable) in RIVALS {
         println!("cargo:rustc-env={variable}={}", locked_version(&text, package));
     }
+
+    let sources = Path::new(&folder).join("../ipmpsc/src");
+    println!("cargo:rerun-if-changed={}", sources.display());
+    println!("cargo:rustc-env=HARNESS_SOURCES={:016x}", hash_of(&sources));
+}
+
+/// A hash (FNV-1a) over the names and bytes of all Rust files below `folder`, the same in a checkout, in
+/// an archive, and where git makes other line ends.
+fn hash_of(folder: &Path) -> u64 {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let mut named: Vec<_> = files
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+            (name.replace('\\', "/"), fs::read(path).unwrap_or_default())
+        })
+        .collect();
+    named.sort();
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for (name, content) in &named {
+        let bytes = name.bytes().chain([0]).chain(content.iter().copied()).chain([0]);
+        for byte in bytes.filter(|&byte| byte != b'\r') {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
 }
 
 /// The version on the line after `name = "package"`.

@@ -77,12 +77,27 @@ enum Word {
     },
     /// Tables, plots and a page from recorded runs; measures nothing
     Report {
-        /// Folders with runs.jsonl and env.json [default: results/latest]
+        /// Folders with runs.jsonl and env.json [default: results/latest, and with --check all that
+        /// is published]
         #[arg(value_name = "DIR")]
         folders: Vec<PathBuf>,
-        /// Render in memory and compare with what is there; 5 if it differs or is stale
+        /// Render in memory and compare byte for byte with what is there: 5 if anything differs.
+        /// Says as well whose run is older than ipmpsc's sources
         #[arg(long)]
         check: bool,
+        /// 5 as well if ipmpsc's sources have changed since the run
+        #[arg(long, requires = "check")]
+        strict: bool,
+        /// Copy the run to results/published, and renew the index and the README's table
+        #[arg(long, conflicts_with = "check")]
+        publish: bool,
+        /// Publish although it failed, was interrupted, or its revision is not committed; never a
+        /// build with debug assertions
+        #[arg(long, requires = "publish")]
+        force: bool,
+        /// Renew the index and the README's table alone
+        #[arg(long, conflicts_with_all = ["check", "publish", "folders"])]
+        renew: bool,
         #[command(flatten)]
         voice: Voice,
     },
@@ -208,7 +223,7 @@ pub(crate) enum Order {
     },
     Report {
         folders: Vec<PathBuf>,
-        check: bool,
+        mode: ReportMode,
     },
     Inspect {
         path: PathBuf,
@@ -225,6 +240,15 @@ pub(crate) enum Order {
     Janitor {
         folder: PathBuf,
     },
+}
+
+/// What to do with recorded runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportMode {
+    Render,
+    Check { strict: bool },
+    Publish { force: bool },
+    Renew,
 }
 
 /// How to do it, checked.
@@ -315,8 +339,14 @@ impl Word {
         let load = Load { producers: PRODUCERS, ..Load::default() };
         let says = |json| Voice { json, ..Voice::default() };
         match self {
-            Word::Report { folders, check, voice } => {
-                (Order::Report { folders, check }, load, voice)
+            Word::Report { folders, check, strict, publish, force, renew, voice } => {
+                let mode = match (check, publish, renew) {
+                    (true, ..) => ReportMode::Check { strict },
+                    (_, true, _) => ReportMode::Publish { force },
+                    (.., true) => ReportMode::Renew,
+                    _ => ReportMode::Render,
+                };
+                (Order::Report { folders, mode }, load, voice)
             }
             Word::Inspect { path, records, bytes, json } => {
                 (Order::Inspect { path, records, bytes }, load, says(json))
@@ -417,11 +447,15 @@ fn writable(out: &Path) -> Result<(), String> {
     })
 }
 
-/// `results/latest` of the workspace when cargo runs this program, of the current folder otherwise.
-fn default_out() -> PathBuf {
+/// The workspace when cargo runs this program, the current folder otherwise.
+pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let root = package.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-    root.join("results").join("latest")
+    package.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Where results go unless `--out` says otherwise.
+pub(crate) fn default_out() -> PathBuf {
+    root().join("results").join("latest")
 }
 
 /// Different each time, and short enough to type.

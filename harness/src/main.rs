@@ -21,6 +21,7 @@ mod progress;
 mod protocol;
 mod record;
 mod regression;
+mod report;
 mod ring_file;
 mod ring_text;
 mod scenario;
@@ -29,7 +30,6 @@ mod session;
 mod sizes;
 mod stats;
 mod sys;
-mod table;
 mod transports;
 mod verifier;
 

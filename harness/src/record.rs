@@ -1,7 +1,7 @@
 //! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves behind, and all that
 //! tables are made of.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -263,6 +263,17 @@ pub(crate) struct Env {
     pub(crate) revision: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) seed: u64,
+    /// When the run began, in UTC to the second.
+    #[serde(default)]
+    pub(crate) started: String,
+    /// `passed`, `broken`, `inconclusive` or `interrupted`; empty as long as it runs.
+    #[serde(default)]
+    pub(crate) ending: String,
+    /// A hash of ipmpsc's sources, to tell whether they have changed since.
+    #[serde(default)]
+    pub(crate) sources: String,
+    #[serde(default)]
+    pub(crate) virtual_machine: bool,
     /// Every transport this build knows, measured or not.
     pub(crate) transports: Vec<Stamp>,
 }
@@ -309,10 +320,29 @@ impl Env {
             revision: revision(),
             arguments: arguments(std::env::args().skip(1)),
             seed,
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            ending: String::new(),
+            sources: SOURCES.into(),
+            virtual_machine: has_hypervisor(),
             transports: ALL.into_iter().map(Stamp::of).collect(),
         }
     }
+
+    /// Whether speeds of this build are worth something to others.
+    pub(crate) fn is_optimised(&self) -> bool {
+        !self.debug_assertions && matches!(self.opt_level.as_str(), "2" | "3")
+    }
+
+    /// What to type for such a run again.
+    pub(crate) fn command(&self) -> String {
+        let release = if self.profile == "release" { "--release " } else { "" };
+        let arguments = self.arguments.join(" ");
+        format!("cargo run {release}-p harness -- {arguments}").trim_end().to_owned()
+    }
 }
+
+/// The hash of ipmpsc's sources that this program was built with.
+pub(crate) const SOURCES: &str = env!("HARNESS_SOURCES");
 
 /// The command line without the folder of `--out`, which may name a user.
 fn arguments(words: impl Iterator<Item = String>) -> Vec<String> {
@@ -338,6 +368,13 @@ fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
+}
+
+/// Whether the processor says that it is not a real one.
+fn has_hypervisor() -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "hypervisor")
 }
 
 /// The revision of the working tree that cargo runs this program from.

@@ -22,7 +22,7 @@ use crate::{
     progress::Progress,
     protocol::Task,
     record::{Env, FailedRow, Row, parse_rows},
-    table,
+    report,
     transports::{self, Setup, is_ours},
 };
 
@@ -35,6 +35,7 @@ pub(crate) struct Session {
     pub(crate) options: Options,
     pub(crate) progress: Progress,
     folder: Folder,
+    env: Env,
     rows: Vec<String>,
     channels: u32,
     tally: Tally,
@@ -72,9 +73,10 @@ impl Session {
         let progress = Progress::new(options.quiet, options.verbose);
         progress.say(&format!("seed {}, replay with --seed {}", options.seed, options.seed));
         let folder = Folder::create().context("a folder for this run's rings")?;
+        let env = Env::collect(options.seed);
         let rows = Vec::new();
         let (channels, tally, started) = (0, Tally::default(), Instant::now());
-        Ok(Session { options, progress, folder, rows, channels, tally, started })
+        Ok(Session { options, progress, folder, env, rows, channels, tally, started })
     }
 
     /// A plan for a channel of its own.
@@ -185,16 +187,16 @@ impl Session {
         self.progress.end();
         let runs: String = self.rows.iter().flat_map(|row| [row, "\n"]).collect();
         let rows = parse_rows(&runs)?;
-        let env = Env::collect(self.options.seed);
-        let interrupted = INTERRUPTED.load(Relaxed);
+        let ending = self.tally.ending(INTERRUPTED.load(Relaxed));
+        self.env.ending = ending.word().into();
         if let Some(out) = &self.options.out {
-            let report = table::report(&rows, &env, interrupted);
-            let env = serde_json::to_string_pretty(&env)? + "\n";
-            let files = [("runs.jsonl", runs), ("env.json", env), ("report.md", report)]
-                .map(|(name, text)| (name.to_owned(), text.into_bytes()));
+            let stamp = serde_json::to_string_pretty(&self.env)? + "\n";
+            let mut files = report::render(&rows, &self.env)?;
+            files.push(("runs.jsonl".into(), runs.into_bytes()));
+            files.push(("env.json".into(), stamp.into_bytes()));
             folder::replace(out, &files)?;
         }
-        for table in table::screen(&rows) {
+        for table in report::screen(&rows, &self.env) {
             self.progress.insist(&table);
         }
         if let Some(out) = &self.options.out {
@@ -203,7 +205,20 @@ impl Session {
         let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
             .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));
-        Ok(self.tally.ending(interrupted))
+        Ok(ending)
+    }
+}
+
+impl Ending {
+    /// The word in `env.json`.
+    fn word(self) -> &'static str {
+        match self {
+            Ending::Passed => "passed",
+            Ending::Broken => "broken",
+            Ending::Inconclusive => "inconclusive",
+            Ending::Interrupted => "interrupted",
+            Ending::Usage | Ending::Stale | Ending::Internal => "unfinished",
+        }
     }
 }
 

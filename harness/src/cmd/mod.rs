@@ -28,7 +28,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             transports::run(&options);
             return Ok(Ending::Passed);
         }
-        Order::Report { folders, check } => return report::run(&options, &folders, check),
+        Order::Report { folders, mode } => return report::run(&folders, mode),
         Order::Inspect { path, records, bytes } => {
             return inspect::inspect(&options, &path, records, bytes);
         }
