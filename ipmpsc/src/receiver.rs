@@ -541,6 +541,7 @@ impl End {
             Ok(Peeked::Busy(word)) => busy == Some(word),
             _ => false,
         };
+        hit("sleep-looked");
         // A pad or a skipped record may have been passed just now, and a sender wait for its space.
         let freed = ring.has_freed(place.cursor());
         mutant!("arm-late", ring.arm_receiver());

@@ -50,6 +50,8 @@
 pub(crate) mod sim;
 #[cfg(all(test, loom))]
 pub(crate) mod tests;
+#[cfg(all(test, not(loom)))]
+mod threads;
 
 use crate::atomic::{AtomicU64, Ordering, fence, loom_store_load_fence};
 use crate::error::{Error, Result};
@@ -512,7 +514,7 @@ impl Ring {
             match word.state() {
                 State::Ready => {
                     self.check_span(cursor, word)?;
-                    mutant!("head-early", self.free_to(cursor.head + word.span()));
+                    mutant!("head-early", self.free_early(cursor.head + word.span()));
                     let offset = cursor.offset + HEADER_BYTES;
                     return Ok(Peeked::Message { offset, len: word.len() });
                 }
@@ -566,13 +568,14 @@ impl Ring {
     /// Frees everything before the place, after `messages` messages.
     #[inline]
     pub(crate) fn release(&self, cursor: &Cursor, messages: u64) {
-        bump(&self.view.header().consumer.received, messages);
-        self.free_to(cursor.head);
+        let consumer = &self.view.header().consumer;
+        bump(&consumer.received, messages);
+        // SYNC(space-freed): Release: the receiver has done with the bytes before `head`.
+        consumer.head.store(cursor.head, Release);
     }
 
-    #[inline]
-    fn free_to(&self, head: u64) {
-        // SYNC(space-freed): Release: the receiver has done with the bytes before `head`.
+    #[cfg(feature = "mutant")]
+    fn free_early(&self, head: u64) {
         self.view.header().consumer.head.store(head, Release);
     }
 
