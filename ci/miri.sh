@@ -16,5 +16,6 @@ echo "ci/miri.sh: skipped, since Miri cannot run it: everything outside src/ring
   "src/event.rs and their like: files, locks, processes, the simulation's stacks"
 
 set -x
-MIRIFLAGS="${MIRIFLAGS:--Zmiri-many-seeds=0..16}" cargo +nightly miri test -p ipmpsc --lib --locked \
+export MIRIFLAGS="${MIRIFLAGS:--Zmiri-many-seeds=0..16}"
+cargo +nightly miri test -p ipmpsc --lib --locked \
   --target-dir "${CARGO_TARGET_DIR:-target}/miri" -- ring::threads event::

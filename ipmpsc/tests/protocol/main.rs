@@ -36,8 +36,8 @@ fn fingerprint(state: &State) -> u64 {
     hasher.finish()
 }
 
-/// Searches all states breadth first, until a promise is broken, and then backwards from the ends. Stateright's `eventually`
-/// does not do: it takes a way that ends in a circle for one that goes on.
+/// Searches all states breadth first, until a promise is broken, and then backwards from the ends.
+/// Stateright's `eventually` does not do: it takes a way that ends in a circle for one that goes on.
 fn search(protocol: &Protocol) -> Searched {
     let mut numbers = HashMap::new();
     let mut parents: Vec<(u32, Option<Action>)> = Vec::new();
