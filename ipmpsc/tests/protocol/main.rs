@@ -37,7 +37,7 @@ fn fingerprint(state: &State) -> u64 {
 }
 
 /// Searches all states breadth first, until a promise is broken, and then backwards from the ends.
-/// Stateright's `eventually` does not do: it takes a way that ends in a circle for one that goes on.
+/// Stateright's `eventually` does not do: a way that ends in a circle passes for one that goes on.
 fn search(protocol: &Protocol) -> Searched {
     let mut numbers = HashMap::new();
     let mut parents: Vec<(u32, Option<Action>)> = Vec::new();
