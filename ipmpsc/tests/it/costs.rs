@@ -1,6 +1,6 @@
 //! What a channel costs that is no matter of speed: system calls, memory.
 
-use crate::children::in_fork;
+use crate::os::in_fork;
 use ipmpsc::{Receiver, Sender, SharedRingBuffer};
 
 /// Lets this process do nothing but read, write and exit from here on, on pain of SIGKILL.

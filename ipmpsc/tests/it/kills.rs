@@ -290,7 +290,7 @@ fn senders_killed_side_by_side_do_not_hold_up_the_one_behind_them() {
     let stopped = |who| {
         let args = [path.as_str(), who, "1", "600"];
         let before = words.word(TAIL).load(SeqCst);
-        let child = Child::start_to_fail("kills::sender", &args, "copy-half:stop");
+        let mut child = Child::start_to_fail("kills::sender", &args, "copy-half:stop");
         child.wait_stopped();
         assert!(words.word(TAIL).load(SeqCst) > before, "it has claimed");
         child
@@ -319,8 +319,8 @@ fn all_senders_killed_at_once_leave_every_message_they_sent() {
     for child in &mut children {
         while child.hear() != "done" {}
     }
-    for child in &children {
-        child.signal(libc::SIGKILL);
+    for child in &mut children {
+        child.kill_without_waiting();
     }
     let mut next = [0; 4];
     loop {
@@ -351,7 +351,7 @@ fn a_stopped_sender_keeps_what_it_has_claimed_and_sends_it_when_it_goes_on() {
         let wait = Duration::from_millis(150);
         let early: Option<Note> = receiver.recv_timeout(wait).expect("a wait is no error");
         assert_eq!(early, None, "{point}: it overtook a message that is being sent");
-        child.signal(libc::SIGCONT);
+        child.resume();
         assert_eq!(child.hear(), "sent 0");
         for who in [1, 2] {
             let note: Option<Note> = receiver.recv_timeout(LONG).expect("sound");
@@ -382,7 +382,7 @@ fn nobody_takes_the_claim_word_from_a_stopped_sender() {
         assert_eq!(early, None);
         assert!(began.elapsed() >= 2 * wait && began.elapsed() < 2 * wait + SOON);
         assert_eq!(words.word(CLAIM).load(SeqCst), holder, "{point}: stolen");
-        child.signal(libc::SIGCONT);
+        child.resume();
         assert_eq!(child.hear(), "sent 0");
         witness.send(&note).expect("the word is free");
         for who in [1, 2] {
