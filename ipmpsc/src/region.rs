@@ -64,7 +64,9 @@ impl Region {
             before.wake_receiver();
             before.wake_all_senders();
         }
-        sys::sweep(path);
+        if replace {
+            sys::sweep(path);
+        }
         Ok(region)
     }
 

@@ -35,6 +35,7 @@
 
 use super::{Which, sees};
 use memmap2::{MmapOptions, MmapRaw};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
@@ -221,7 +222,7 @@ impl Signal {
 fn long(path: &Path) -> io::Result<Vec<u16>> {
     let path = std::path::absolute(path)?.into_os_string();
     let text = path.to_string_lossy();
-    let mut long = std::ffi::OsString::new();
+    let mut long = OsString::new();
     if text.starts_with(r"\\?\") || text.starts_with(r"\\.\") {
     } else if let Some(share) = text.strip_prefix(r"\\") {
         return Ok(wide(format!(r"\\?\UNC\{share}").as_ref()));
@@ -407,17 +408,29 @@ pub(crate) fn publish(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     })
 }
 
-fn aside(path: &Path, number: u32) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
+/// How the names begin that a replaced ring gets while it is in use.
+fn aside_prefix(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".ipmpsc-old-{number}"));
+    name.push(".ipmpsc-old-");
+    name
+}
+
+fn aside(path: &Path, number: u32) -> PathBuf {
+    let mut name = aside_prefix(path);
+    name.push(number.to_string());
     path.with_file_name(name)
 }
 
 pub(crate) fn sweep(path: &Path) {
-    for number in 0..MOST_ASIDE {
-        // Mostly there is none; one that is in use waits for the next sweep.
-        let _ = std::fs::remove_file(aside(path, number));
+    let prefix = aside_prefix(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // What cannot be listed or is still in use waits for the next sweep.
+    for entry in std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten() {
+        let Ok(entry) = entry else { return };
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

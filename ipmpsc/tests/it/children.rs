@@ -32,6 +32,8 @@ fn entry() {
         Some(("lifecycle", role)) => crate::lifecycle::child(role, args),
         Some(("files", role)) => crate::files::child(role, args),
         Some(("waits", role)) => crate::waits::child(role, args),
+        #[cfg(windows)]
+        Some(("windows", role)) => crate::windows::child(role, args),
         #[cfg(target_os = "linux")]
         Some(("forks", role)) => crate::forks::child(role, args),
         #[cfg(target_os = "linux")]

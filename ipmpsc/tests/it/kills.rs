@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const CAPACITY: usize = 4096;
 /// Ten times what is promised, for machines that have other things to do.
 const SOON: Duration = Duration::from_secs(1);
+/// No receiver waits longer while two senders do nothing but send.
+const STALL: Duration = Duration::from_secs(1);
 
 pub(crate) fn child(role: &str, args: &[&str]) {
     let number = |at: usize| args[at].parse::<u64>().expect("a number");
@@ -430,8 +432,7 @@ fn torture(path: &str, ledger: &str, who: u32, seed: u64) {
 
 /// What a receiver has seen of each sender: the next number due.
 fn receive_and_check(receiver: &Receiver, next: &mut HashMap<u32, u64>) -> bool {
-    let note: Option<Note> =
-        receiver.recv_timeout(Duration::from_millis(300)).expect("the ring is sound");
+    let note: Option<Note> = receiver.recv_timeout(STALL).expect("the ring is sound");
     let Some(note) = note else {
         return false;
     };
@@ -460,9 +461,21 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
     let next = std::thread::scope(|scope| {
         let receiving = scope.spawn(|| {
             let mut next = HashMap::new();
-            while receive_and_check(&receiver, &mut next) || !done.load(SeqCst) {
-                std::hint::spin_loop();
+            let mut longest = Duration::ZERO;
+            loop {
+                let (began, was_done) = (Instant::now(), done.load(SeqCst));
+                let got = receive_and_check(&receiver, &mut next);
+                if got && next.len() > 1 {
+                    longest = longest.max(began.elapsed());
+                }
+                if !got && was_done {
+                    break;
+                }
+                // Two of three senders live at any time, once they have begun.
+                let begun = next.len() > 1;
+                assert!(got || !begun || done.load(SeqCst), "no message for {STALL:?}");
             }
+            println!("{capacity}: the longest wait for a message was {longest:?}");
             next
         });
         let mut children: Vec<(u32, Child)> = (0..3).map(|who| (who, start(random))).collect();
@@ -477,8 +490,8 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
             child.kill();
             children[at] = (killed + 3, start(random));
         }
-        drop(children);
         done.store(true, SeqCst);
+        drop(children);
         receiving.join().expect("the checks hold")
     });
     for who in 0..kills + 3 {

@@ -123,17 +123,22 @@ fn a_full_ring_of_senders_refuses_one_more_until_one_dies() {
 }
 
 #[test]
-fn three_hundred_deaths_leak_no_slot() {
+fn three_hundred_deaths_leak_no_slot_and_no_handle() {
     let (_folder, path) = folder();
     let ring = ring_at(&path, 2);
     let receiver = Receiver::new(ring.clone());
+    let mut open_after_the_first = None;
     for _ in 0..300 {
         let mut child = Child::start("lifecycle::sender", &[&path]);
         assert_eq!(child.hear(), "Ok(())");
         child.kill();
         assert_eq!(receiver.try_recv::<u64>().expect("the ring is sound"), Some(1));
+        child.hear_end();
+        drop(child);
+        open_after_the_first.get_or_insert_with(crate::os::open_handles);
     }
     assert_eq!(ring.stats().senders, 0);
+    assert_eq!(Some(crate::os::open_handles()), open_after_the_first);
 }
 
 #[test]

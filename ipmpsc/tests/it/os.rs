@@ -50,6 +50,11 @@ mod platform {
         stdin.into()
     }
 
+    /// How many descriptors this process has.
+    pub(crate) fn open_handles() -> usize {
+        std::fs::read_dir("/proc/self/fd").expect("/proc is there").count()
+    }
+
     /// Of this thread.
     pub(crate) fn processor_time() -> Duration {
         // SAFETY: a struct of integers, for the call to fill.
@@ -113,8 +118,8 @@ mod platform {
         SetInformationJobObject,
     };
     use windows_sys::Win32::System::Threading::{
-        GetCurrentProcess, GetCurrentThread, GetThreadTimes, OpenThread, ResumeThread,
-        SuspendThread, THREAD_SUSPEND_RESUME,
+        GetCurrentProcess, GetCurrentThread, GetProcessHandleCount, GetThreadTimes, OpenThread,
+        ResumeThread, SuspendThread, THREAD_SUSPEND_RESUME,
     };
 
     /// Lets no child outlive this process: all are in one job, which ends with its only handle.
@@ -195,6 +200,16 @@ mod platform {
     pub(crate) fn stdin_file() -> File {
         let stdin = std::io::stdin().as_handle().try_clone_to_owned().expect("it is open");
         stdin.into()
+    }
+
+    /// How many handles this process has.
+    pub(crate) fn open_handles() -> usize {
+        let mut count = 0;
+        // SAFETY: the pseudo handle needs no care.
+        let this = unsafe { GetCurrentProcess() };
+        // SAFETY: writes the number.
+        assert_ne!(unsafe { GetProcessHandleCount(this, &raw mut count) }, 0);
+        count as usize
     }
 
     /// Of this thread.

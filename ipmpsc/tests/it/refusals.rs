@@ -347,12 +347,16 @@ fn running_out_of_address_space_is_an_error_that_leaves_nothing_behind() {
 fn forbid_locks() {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    #[cfg(target_pointer_width = "32")]
+    const FCNTL: u32 = libc::SYS_fcntl64 as u32;
+    #[cfg(target_pointer_width = "64")]
+    const FCNTL: u32 = libc::SYS_fcntl as u32;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     // `nr` stands at 0 and the low half of the second argument at 24 of a seccomp_data.
     let mut steps = [
         step(LOAD, 0, 0, 0),
-        step(IF_EQUAL, 0, 3, libc::SYS_fcntl as u32),
+        step(IF_EQUAL, 0, 3, FCNTL),
         step(LOAD, 0, 0, 24),
         step(IF_EQUAL, 0, 1, libc::F_OFD_SETLK as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOLCK as u32),
@@ -368,7 +372,6 @@ fn forbid_locks() {
 }
 
 #[test]
-#[cfg(target_pointer_width = "64")]
 fn where_files_cannot_be_locked_it_is_said_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("ring");
