@@ -108,10 +108,12 @@ impl Life {
 
 /// Words of this process that a child made by fork finds to be 0.
 #[derive(Debug)]
+#[allow(dead_code, reason = "Android has another, for its older kernels: see fork.rs")]
 pub(crate) struct ForkPrivate {
     map: MmapMut,
 }
 
+#[allow(dead_code, reason = "as above")]
 impl ForkPrivate {
     pub(crate) fn new() -> io::Result<Self> {
         let map = MmapMut::map_anon(4096)?;

@@ -8,8 +8,7 @@
 //!
 //! Differences from Linux. A lock lasts as long as the descriptor, which a child made by fork has
 //! as well: until the child ends or runs another program, its parent's death is not seen. There
-//! is no file without a name that can be opened again, so no anonymous ring. Memory cannot be
-//! wiped by a fork; a counter of forks stands in.
+//! is no file without a name that can be opened again, so no anonymous ring.
 
 pub(crate) use super::unix::*;
 
@@ -22,8 +21,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// `OS_SYNC_WAIT_ON_ADDRESS_SHARED` and `OS_SYNC_WAKE_BY_ADDRESS_SHARED`.
@@ -126,69 +124,6 @@ impl Life {
 
     pub(crate) fn sees(&self, offset: usize, value: u32) -> bool {
         sees(&self.map, offset, value)
-    }
-}
-
-/// How many forks lie between this process and the one that counted first.
-static FORKS: AtomicU64 = AtomicU64::new(1);
-
-extern "C" fn count_fork() {
-    // Relaxed: a child has one thread.
-    FORKS.fetch_add(1, Relaxed);
-}
-
-/// While a thread wipes the words: added to the count of forks that it knows.
-const WIPING: u64 = 1 << 63;
-
-/// Words of this process that a child made by fork finds to be 0: it wipes them before it first
-/// looks.
-#[derive(Debug)]
-pub(crate) struct ForkPrivate {
-    words: [AtomicU64; 8],
-    /// The count of forks in the process that the words are of.
-    of: AtomicU64,
-}
-
-impl ForkPrivate {
-    pub(crate) fn new() -> io::Result<Self> {
-        static COUNTING: OnceLock<c_int> = OnceLock::new();
-        // SAFETY: the function does nothing but an atomic addition.
-        let counting = || unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
-        match *COUNTING.get_or_init(counting) {
-            0 => Ok(Self { words: Default::default(), of: AtomicU64::new(FORKS.load(Relaxed)) }),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn words(&self) -> &[AtomicU64; 8] {
-        // Acquire, for the Release of another thread that has wiped.
-        if self.of.load(Acquire) != FORKS.load(Relaxed) {
-            self.wipe();
-        }
-        &self.words
-    }
-
-    #[cold]
-    fn wipe(&self) {
-        let forks = FORKS.load(Relaxed);
-        loop {
-            let of = self.of.load(Acquire);
-            if of == forks {
-                return;
-            }
-            // Another thread of this process is at it; one of the parent's is not here.
-            if of == forks | WIPING {
-                std::thread::yield_now();
-                continue;
-            }
-            if self.of.compare_exchange(of, forks | WIPING, Acquire, Relaxed).is_ok() {
-                // Relaxed: the Release below publishes them.
-                self.words.iter().for_each(|word| word.store(0, Relaxed));
-                self.of.store(forks, Release);
-                return;
-            }
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The operating system, as a few functions that every platform provides under one contract.
 //!
 //! The only file of the crate with a `cfg(target_os)`. A platform is one file beside this one
-//! with the items of the list below; nothing else of the crate changes with it. They import
-//! nothing of ours.
+//! with the items of the list below, some of which it may share with others; nothing else of the
+//! crate changes with it. They import nothing of ours.
 //!
 //! | item | contract |
 //! |---|---|
@@ -41,6 +41,11 @@ mod platform;
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
 mod unix;
 
+#[cfg(any(target_os = "android", target_os = "macos", all(test, target_os = "linux")))]
+mod fork;
+
+#[cfg(any(target_os = "android", target_os = "macos"))]
+pub(crate) use fork::ForkPrivate;
 use memmap2::MmapRaw;
 pub(crate) use platform::*;
 
