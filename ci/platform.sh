@@ -36,6 +36,7 @@ start_clean_with_another_std() {
 
 # The children of a program under qemu are started by the kernel, which must know their format.
 let_the_kernel_use_qemu() {
+  export IPMPSC_TEST_QEMU=1
   local known=/proc/sys/fs/binfmt_misc
   mountpoint -q $known || mount -t binfmt_misc none $known
   [ -e $known/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf >$known/register

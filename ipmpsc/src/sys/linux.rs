@@ -97,8 +97,11 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn keep(file: File, _byte: u32, len: usize) -> io::Result<Self> {
         let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
-        map.advise(memmap2::Advice::DontFork)?;
-        Ok(Self { map })
+        // Not by memmap2, which does not know this advice on Android.
+        let (address, len) = (map.as_mut_ptr().cast(), map.len());
+        // SAFETY: the range is the whole of a mapping that we own.
+        let result = unsafe { libc::madvise(address, len, libc::MADV_DONTFORK) };
+        if result == 0 { Ok(Self { map }) } else { Err(io::Error::last_os_error()) }
     }
 
     pub(crate) fn sees(&self, offset: usize, value: u32) -> bool {

@@ -471,7 +471,7 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
                 if !got && was_done {
                     break;
                 }
-                // Two of three senders live at any time, once they have begun.
+                // Two of three senders go on at any time.
                 let begun = next.len() > 1;
                 assert!(got || !begun || done.load(SeqCst), "no message for {STALL:?}");
             }
@@ -480,11 +480,13 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
         });
         let mut children: Vec<(u32, Child)> = (0..3).map(|who| (who, start(random))).collect();
         for killed in 0..kills {
-            let at = random.below(3) as usize;
-            let (who, child) = &mut children[at];
-            wait_until("a torturer has begun", || {
-                receiving.is_finished() || ledger.word(8 * *who as usize).load(SeqCst) > 0
+            // All, so that two go on while a third is killed and begins anew.
+            let has_begun = |(who, _): &(u32, _)| ledger.word(8 * *who as usize).load(SeqCst) > 0;
+            wait_until("the torturers have begun", || {
+                receiving.is_finished() || children.iter().all(has_begun)
             });
+            let at = random.below(3) as usize;
+            let (_, child) = &mut children[at];
             // Not to wait for anything: to kill at another place each time.
             std::thread::sleep(Duration::from_micros(random.below(2000)));
             child.kill();

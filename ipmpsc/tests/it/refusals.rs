@@ -3,6 +3,7 @@
 
 use crate::children::{Child, folder, say};
 use crate::files::{make, names, open_error};
+use crate::os::is_emulated;
 use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
 use std::ffi::CString;
 use std::fs::{File, Permissions};
@@ -336,6 +337,9 @@ fn run_out_of_address_space(folder: &str) {
 
 #[test]
 fn running_out_of_address_space_is_an_error_that_leaves_nothing_behind() {
+    if is_emulated() {
+        return;
+    }
     let (folder, _) = folder();
     let mut child =
         Child::start("refusals::memory_limit", &[folder.path().to_str().expect("UTF-8")]);
@@ -373,6 +377,9 @@ fn forbid_locks() {
 
 #[test]
 fn where_files_cannot_be_locked_it_is_said_at_once() {
+    if is_emulated() {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("ring");
     let child = crate::os::in_fork(|| {
