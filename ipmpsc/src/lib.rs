@@ -52,7 +52,8 @@
 //! 32- and 64-bit processes share one ring. What is not as on Linux:
 //!
 //! - *Android*: give rings a path in the app's own folder, or none. Where the system's policy
-//!   refuses file locks, nobody could tell the living from the dead: [`Error::LivenessUnavailable`].
+//!   refuses file locks, nobody could tell the living from the dead, and so creating, sending and
+//!   receiving are refused: [`Error::LivenessUnavailable`].
 //! - *Windows*: files are the user's alone unless [`Options::mode`] says otherwise, and then as
 //!   their folder has it. A ring that is replaced while it is in use stays beside the new one under
 //!   another name until a later [`Options::create`] finds it unused, and for a moment there is

@@ -79,8 +79,8 @@ mod platform {
 
     /// Runs `f` in a child made by fork and returns its exit code.
     pub(crate) fn in_fork(f: impl FnOnce() -> i32) -> Fork {
-        // SAFETY: the child runs `f`, which is this crate's calls and no other thread's locks but the
-        // allocator's, which glibc and musl keep usable, and ends by `_exit`.
+        // SAFETY: the child runs `f`, which is this crate's calls and no other thread's locks but
+        // the allocator's, which glibc and musl keep usable, and ends by `_exit`.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork works");
         if pid > 0 {
