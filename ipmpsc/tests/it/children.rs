@@ -46,6 +46,11 @@ fn entry() {
     std::process::exit(0);
 }
 
+/// Whether `ci/platform.sh` says that this program is not run by the processor.
+pub(crate) fn is_under_qemu() -> bool {
+    std::env::var_os("IPMPSC_TEST_QEMU").is_some()
+}
+
 /// Says a line to the parent.
 pub(crate) fn say(line: &str) {
     println!("@{line}");

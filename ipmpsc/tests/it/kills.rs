@@ -1,7 +1,8 @@
 //! Death and suspension at every named point of the protocol, and at random ones.
 
 use crate::children::{
-    CLAIM, Child, LONG, Note, RECEIVER_WAIT, Random, TAIL, Words, folder, listen, say, wait_until,
+    CLAIM, Child, LONG, Note, RECEIVER_WAIT, Random, TAIL, Words, folder, is_under_qemu, listen,
+    say, wait_until,
 };
 use ipmpsc::{Options, Receiver, Sender, SharedRingBuffer, Spin};
 use std::collections::HashMap;
@@ -12,7 +13,9 @@ const CAPACITY: usize = 4096;
 /// Ten times what is promised, for machines that have other things to do.
 const SOON: Duration = Duration::from_secs(1);
 /// No receiver waits longer while two senders do nothing but send.
-const STALL: Duration = Duration::from_secs(1);
+fn stall() -> Duration {
+    Duration::from_secs(if is_under_qemu() { 10 } else { 1 })
+}
 
 pub(crate) fn child(role: &str, args: &[&str]) {
     let number = |at: usize| args[at].parse::<u64>().expect("a number");
@@ -432,7 +435,7 @@ fn torture(path: &str, ledger: &str, who: u32, seed: u64) {
 
 /// What a receiver has seen of each sender: the next number due.
 fn receive_and_check(receiver: &Receiver, next: &mut HashMap<u32, u64>) -> bool {
-    let note: Option<Note> = receiver.recv_timeout(STALL).expect("the ring is sound");
+    let note: Option<Note> = receiver.recv_timeout(stall()).expect("the ring is sound");
     let Some(note) = note else {
         return false;
     };
@@ -473,7 +476,7 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
                 }
                 // Two of three senders go on at any time.
                 let begun = next.len() > 1;
-                assert!(got || !begun || done.load(SeqCst), "no message for {STALL:?}");
+                assert!(got || !begun || done.load(SeqCst), "no message for {:?}", stall());
             }
             println!("{capacity}: the longest wait for a message was {longest:?}");
             next

@@ -14,7 +14,7 @@ mod platform {
     /// Whether this program runs under qemu, which has no seccomp, wipes no memory in a fork and
     /// limits no address space. A test that needs one of these has nothing to say there.
     pub(crate) fn is_emulated() -> bool {
-        let emulated = std::env::var_os("IPMPSC_TEST_QEMU").is_some();
+        let emulated = crate::children::is_under_qemu();
         if emulated {
             println!("skipped: qemu does not do what the kernel does");
         }
