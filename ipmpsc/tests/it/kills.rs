@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 const CAPACITY: usize = 4096;
 /// Ten times what is promised, for machines that have other things to do.
-const SOON: Duration = Duration::from_secs(1);
-/// No receiver waits longer while two senders do nothing but send.
-fn stall() -> Duration {
+fn soon() -> Duration {
     Duration::from_secs(if is_under_qemu() { 10 } else { 1 })
 }
 
@@ -156,7 +154,7 @@ fn run(case: Case) -> Option<Duration> {
     let fault = format!("{}:kill@{}", case.point, case.n);
     let args = [path.as_str(), "1", "2", &case.body_len.to_string()];
     let mut victim = Child::start_to_fail("kills::sender", &args, &fault);
-    while victim.hear_within(SOON).is_some_and(|line| line != "done") {}
+    while victim.hear_within(soon()).is_some_and(|line| line != "done") {}
     if victim.hear_within(Duration::ZERO).as_deref() == Some("done") || !victim.was_killed() {
         return None;
     }
@@ -206,7 +204,7 @@ fn a_sender_killed_at_any_point_costs_no_other_message_and_little_time() {
     for case in cases() {
         match run(case) {
             Some(took) => {
-                assert!(took < SOON, "{case:?} held the others up for {took:?}");
+                assert!(took < soon(), "{case:?} held the others up for {took:?}");
                 longest = longest.max(took);
             }
             None => unreached.push(case),
@@ -282,7 +280,7 @@ fn a_receiver_killed_inside_recovery_leaves_it_to_the_next() {
             let mut receiver = Receiver::new(ring);
             let note: Option<Note> = receiver.recv_timeout(LONG).expect("the role is free");
             assert_eq!(note, Some(Note::new(2, 0, 16)));
-            assert!(died.elapsed() < SOON);
+            assert!(died.elapsed() < soon());
             newcomer_can_send_the_largest(&path, &mut receiver);
         }
     }
@@ -311,7 +309,7 @@ fn senders_killed_side_by_side_do_not_hold_up_the_one_behind_them() {
     let died = Instant::now();
     let note: Option<Note> = receiver.recv_timeout(LONG).expect("sound");
     assert_eq!(note, Some(Note::new(3, 0, 600)));
-    assert!(died.elapsed() < SOON);
+    assert!(died.elapsed() < soon());
     newcomer_can_send_the_largest(&path, &mut receiver);
 }
 
@@ -386,7 +384,7 @@ fn nobody_takes_the_claim_word_from_a_stopped_sender() {
         assert!(!witness.send_timeout(&note, wait).expect("a wait is no error"));
         let early: Option<Note> = receiver.recv_timeout(wait).expect("a wait is no error");
         assert_eq!(early, None);
-        assert!(began.elapsed() >= 2 * wait && began.elapsed() < 2 * wait + SOON);
+        assert!(began.elapsed() >= 2 * wait && began.elapsed() < 2 * wait + soon());
         assert_eq!(words.word(CLAIM).load(SeqCst), holder, "{point}: stolen");
         child.resume();
         assert_eq!(child.hear(), "sent 0");
@@ -409,8 +407,8 @@ fn a_sender_killed_while_stopped_is_recovered_from() {
     let mut child = Child::start_to_fail("kills::sender", &args, "claim-moved:stop");
     child.wait_stopped();
     child.kill();
-    assert!(witness.send_timeout(&Note::new(2, 0, 16), SOON).expect("sound"));
-    let note: Option<Note> = receiver.recv_timeout(SOON).expect("sound");
+    assert!(witness.send_timeout(&Note::new(2, 0, 16), soon()).expect("sound"));
+    let note: Option<Note> = receiver.recv_timeout(soon()).expect("sound");
     assert_eq!(note, Some(Note::new(2, 0, 16)));
     newcomer_can_send_the_largest(&path, &mut receiver);
 }
@@ -439,7 +437,7 @@ fn torture(path: &str, ledger: &str, who: u32, seed: u64) {
 
 /// What a receiver has seen of each sender: the next number due.
 fn receive_and_check(receiver: &Receiver, next: &mut HashMap<u32, u64>) -> bool {
-    let note: Option<Note> = receiver.recv_timeout(stall()).expect("the ring is sound");
+    let note: Option<Note> = receiver.recv_timeout(soon()).expect("the ring is sound");
     let Some(note) = note else {
         return false;
     };
@@ -486,7 +484,7 @@ fn torture_ring(capacity: u64, kills: u32, random: &mut Random) {
                 let late = late_ms.load(SeqCst);
                 if !got && !excused {
                     println!("{capacity}: no message for a time; a sleeper was {late} ms late");
-                    assert!(late > MACHINE_LATE_MS, "no message for {:?}", stall());
+                    assert!(late > MACHINE_LATE_MS, "no message for {:?}", soon());
                 }
             }
             println!("{capacity}: the longest wait for a message was {longest:?}");
