@@ -8,11 +8,12 @@
 //! futex:
 //!
 //! - *The receiver* is one, and so an auto-reset event loses nothing. A sender sets it after it
-//!   turned the receiver's word from 1 to 0 (`Ring::take_receiver_wake`). If the receiver does
-//!   not wait yet, its wait returns at once; if it has stopped waiting, its next wait does, for
-//!   no reason, and once.
-//! - *One sender* of several is woken by an auto-reset event as well. Whoever takes the wake sets
-//!   the word again (`Ring::rearm_sender`), so that the next space freed sets the event again. It
+//!   turned the receiver's word from 1 to 0 (SYNC(receiver-wait): `Ring::arm_receiver` against
+//!   `Ring::take_receiver_wake`). If the receiver does not wait yet, its wait returns at once; if
+//!   it has stopped waiting, its next wait does, for no reason, and once.
+//! - *One sender* of several is woken by an auto-reset event as well, set after the receiver made
+//!   the senders' word even (SYNC(space-wait): `Ring::arm_sender` against `Ring::take_space_wake`).
+//!   Whoever takes the wake makes it odd again, so that the next space freed sets the event again. It
 //!   may be another than the one that was about to wait: one that slept, or would have, as well.
 //!   Two wakes that nobody has taken yet are one; the taker's message leads to the next.
 //! - *All senders* are woken by an event that stays set: the ring is closed or its receiver has
