@@ -13,9 +13,9 @@
 //!   it has stopped waiting, its next wait does, for no reason, and once.
 //! - *One sender* of several is woken by an auto-reset event as well, set after the receiver made
 //!   the senders' word even (SYNC(space-wait): `Ring::arm_sender` against `Ring::take_space_wake`).
-//!   Whoever takes the wake makes it odd again, so that the next space freed sets the event again. It
-//!   may be another than the one that was about to wait: one that slept, or would have, as well.
-//!   Two wakes that nobody has taken yet are one; the taker's message leads to the next.
+//!   Whoever takes the wake makes it odd again, so that the next space freed sets the event
+//!   again. It may be another than the one that was about to wait: one that slept, or would have,
+//!   as well. Two wakes that nobody has taken yet are one; the taker's message leads to the next.
 //! - *All senders* are woken by an event that stays set: the ring is closed or its receiver has
 //!   left, and then no sender sleeps any more. The first that does so again, since its word is as
 //!   it left it, resets the event. A sender that is between its look at the word and its wait
