@@ -211,11 +211,11 @@ fn sleepers_on_both_sides_are_woken_and_need_not_wait_for_the_ends_of_their_naps
 
 #[test]
 fn a_sender_that_has_slept_for_long_is_woken_before_its_nap_is_over() {
-    const ROUNDS: u32 = 5;
+    const ROUNDS: usize = 5;
     let ring = ring_of(64);
     let (mut sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
     sender.set_spin(Spin::Never);
-    let mut waited = Duration::ZERO;
+    let mut waited = Vec::new();
     for _ in 0..ROUNDS {
         while sender.try_send(&0_u64).expect("no error") {}
         std::thread::scope(|scope| {
@@ -226,11 +226,12 @@ fn a_sender_that_has_slept_for_long_is_woken_before_its_nap_is_over() {
             let began = Instant::now();
             while receiver.recv_timeout::<u64>(LONG).expect("no error") == Some(0) {}
             waiting.join().expect("no panic").expect("no error");
-            waited += began.elapsed();
+            waited.push(began.elapsed());
         });
     }
-    let most = ROUNDS * Duration::from_millis(40);
-    assert!(waited < most, "{ROUNDS} waits for space took {waited:?}");
+    // The middle one: a busy machine holds one or the other up.
+    waited.sort();
+    assert!(waited[ROUNDS / 2] < Duration::from_millis(40), "waits for space took {waited:?}");
 }
 
 #[test]
