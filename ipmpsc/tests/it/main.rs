@@ -10,7 +10,6 @@
 #[cfg_attr(not(feature = "fault"), allow(dead_code, reason = "some helpers are for `kills`"))]
 mod children;
 mod files;
-mod images;
 #[cfg(feature = "fault")]
 mod kills;
 mod lifecycle;
@@ -27,6 +26,9 @@ mod costs;
 // Windows has no fork, and no descriptor that another part of a program closes by its number.
 #[cfg(target_os = "linux")]
 mod forks;
+// Hostile images are opened from memory, as files of a name would cost the fuzzer its speed.
+#[cfg(target_os = "linux")]
+mod images;
 // Links, FIFOs, modes, mounts and limits as Unix has them.
 #[cfg(target_os = "linux")]
 mod refusals;

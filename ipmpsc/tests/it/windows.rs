@@ -39,8 +39,12 @@ fn events_exist(path: &str) -> bool {
         let name: Vec<u16> = name.encode_utf16().collect();
         // SAFETY: a name that ends with a zero.
         let event = unsafe { OpenEventW(SYNCHRONIZATION_SYNCHRONIZE, 0, name.as_ptr()) };
+        if event.is_null() {
+            return false;
+        }
         // SAFETY: just opened, and nobody else's.
-        !event.is_null() && drop(unsafe { OwnedHandle::from_raw_handle(event) }) == ()
+        drop(unsafe { OwnedHandle::from_raw_handle(event) });
+        true
     };
     let exist = ["Receiver-one", "Receiver-all", "Senders-one", "Senders-all"].map(exists);
     assert!(exist.iter().all(|it| *it == exist[0]), "some exist, some do not: {exist:?}");
