@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{payload::STAMP_LEN, profile::Profile, scenario, transports::find};
 
@@ -66,6 +66,8 @@ enum Word {
         #[arg(long, value_name = "N", default_value_t = scenario::KILLS)]
         kills: u64,
         #[command(flatten)]
+        faults: Faults,
+        #[command(flatten)]
         load: Load,
         #[command(flatten)]
         voice: Voice,
@@ -110,6 +112,8 @@ enum Word {
     },
     #[command(name = "__worker", hide = true)]
     Worker,
+    #[command(name = "__sweep", hide = true)]
+    Sweeper,
     #[command(name = "__janitor", hide = true)]
     Janitor { folder: PathBuf },
 }
@@ -132,6 +136,23 @@ struct Load {
     /// Folder for the report and its rows [default: results/latest]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// Which faults, beside the kills under load.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Faults {
+    /// instructions: die, and be stopped, at each single one
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    pub(crate) sweep: Option<Sweep>,
+    /// Only what has this in its name
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) only: String,
+}
+
+/// What is gone through place by place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sweep {
+    Instructions,
 }
 
 /// What a comparison covers.
@@ -175,6 +196,7 @@ pub(crate) enum Order {
     Compare,
     Torture {
         kills: u64,
+        faults: Faults,
     },
     Report {
         folders: Vec<PathBuf>,
@@ -189,6 +211,7 @@ pub(crate) enum Order {
     Doctor,
     Transports,
     Worker,
+    Sweeper,
     Janitor {
         folder: PathBuf,
     },
@@ -253,8 +276,8 @@ pub(crate) fn parse(
         None => (Order::All, line.load, line.grid, line.voice),
         Some(Word::Verify { load, voice }) => (Order::Verify, load, no_grid, voice),
         Some(Word::Compare { load, grid, voice }) => (Order::Compare, load, grid, voice),
-        Some(Word::Torture { kills, load, voice }) => {
-            (Order::Torture { kills }, load, no_grid, voice)
+        Some(Word::Torture { kills, faults, load, voice }) => {
+            (Order::Torture { kills, faults }, load, no_grid, voice)
         }
         Some(word) => {
             let (order, duration, voice) = word.without_load();
@@ -282,6 +305,7 @@ impl Word {
             Word::Doctor { voice } => (Order::Doctor, None, voice),
             Word::Transports { voice } => (Order::Transports, None, voice),
             Word::Worker => (Order::Worker, None, Voice::default()),
+            Word::Sweeper => (Order::Sweeper, None, Voice::default()),
             Word::Janitor { folder } => (Order::Janitor { folder }, None, Voice::default()),
             Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
                 unreachable!("`parse` has taken these")
@@ -464,7 +488,7 @@ mod tests {
         assert_eq!((order, options.producers), (Order::All, 4));
         let words = format!("torture --kills 5 --out {out}");
         let (order, _) = parse_words(&words).expect("a command with a flag");
-        assert_eq!(order, Order::Torture { kills: 5 });
+        assert_eq!(order, Order::Torture { kills: 5, faults: Faults::default() });
         let (order, options) = parse_words("tail ring --for 1s").expect("it makes no folder");
         assert_eq!(order, Order::Tail { path: "ring".into() });
         assert_eq!(options.duration, Some(Duration::from_secs(1)));

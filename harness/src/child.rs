@@ -75,10 +75,15 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts the worker; it waits for `prepare`. Its files go to `folder`.
     pub(crate) fn spawn(folder: &Path, name: &str) -> Result<Worker> {
+        Worker::spawn_as("__worker", folder, name)
+    }
+
+    /// As `spawn`, for another of the hidden commands.
+    pub(crate) fn spawn_as(argument: &str, folder: &Path, name: &str) -> Result<Worker> {
         static SPAWNED: AtomicU32 = AtomicU32::new(0);
         let number = SPAWNED.fetch_add(1, Relaxed);
         let words = folder.join(format!("worker-{number}.err"));
-        let mut child = itself("__worker")?
+        let mut child = itself(argument)?
             .env("TMPDIR", folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -19,6 +19,8 @@ mod scenario;
 mod session;
 mod sizes;
 mod stats;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sweep;
 mod sys;
 mod table;
 mod transports;

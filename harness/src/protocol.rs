@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{sys::Usage, transports::Setup};
+use crate::{record::SweepRow, sys::Usage, transports::Setup};
 
 /// From the orchestrator to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub(crate) enum Command {
         /// Nanoseconds.
         at_ns: u64,
     },
+    /// To a sweeper, which is told nothing else.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Sweep(crate::sweep::SweepJob),
 }
 
 /// What a channel can take.
@@ -48,6 +51,10 @@ pub(crate) enum Reply {
     Ready,
     /// It has finished.
     Done(Box<Report>),
+    /// A sweeper is at this step.
+    At { step: u64 },
+    /// A sweeper has come to the end.
+    Swept(Box<SweepRow>),
     /// It could not.
     Failed { what: String },
 }

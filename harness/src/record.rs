@@ -25,6 +25,7 @@ pub(crate) enum Row {
     Memory(MemoryRow),
     Machine(MachineRow),
     Torture(TortureRow),
+    Sweep(SweepRow),
     Failed(FailedRow),
 }
 
@@ -194,6 +195,61 @@ pub(crate) struct TortureRow {
     pub(crate) longest_silence_ns: u64,
     pub(crate) recoveries: Option<u64>,
     pub(crate) discarded: Option<u64>,
+}
+
+/// Every instruction of one act as a place to die.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SweepRow {
+    /// What the victim did, and in which ring.
+    pub(crate) act: String,
+    /// Whether it was killed at its place or stopped there.
+    pub(crate) end: Ended,
+    /// Instructions, system calls counted as one each.
+    pub(crate) steps: u64,
+    /// Of these, how many a victim met at another place than the first one did.
+    pub(crate) strayed: u64,
+    pub(crate) windows: Vec<Window>,
+    /// From a death until a message sent after it was received, as (nanoseconds, how often).
+    pub(crate) recovery: Vec<(u64, u64)>,
+    pub(crate) elapsed_ns: u64,
+}
+
+/// What became of the victim of a sweep at its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ended {
+    /// SIGKILL.
+    #[default]
+    Killed,
+    /// It was stopped while the others were watched, went on to its end, and was killed there.
+    Frozen,
+}
+
+impl Ended {
+    /// The word in a line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Ended::Killed => "killed",
+            Ended::Frozen => "frozen",
+        }
+    }
+}
+
+/// The steps of a sweep that left the ring in the same state of the protocol.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Window {
+    pub(crate) name: String,
+    /// First and last step, counted from the act's beginning.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) deaths: u64,
+    /// Of these, how often the message in flight arrived, or arrived again.
+    pub(crate) arrived: u64,
+    /// How often somebody took something from the dead.
+    pub(crate) recovered: u64,
+    /// How often a record was thrown away.
+    pub(crate) discarded: u64,
+    pub(crate) worst_ns: u64,
 }
 
 /// What should have been one of the others.

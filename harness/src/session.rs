@@ -96,6 +96,11 @@ impl Session {
         Plan { transport: transport.into(), task, setup, seed: channel.seed, ledger }
     }
 
+    /// The private folder of this run.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
     /// Removes what the channel of this plan left.
     pub(crate) fn clear(&self, plan: &Plan) {
         let Ok(entries) = fs::read_dir(&self.folder.path) else {

@@ -20,6 +20,7 @@ use crate::{
 pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
     match order {
         Order::Worker => worker::run(),
+        Order::Sweeper => torture::sweeper(),
         Order::Janitor { folder } => {
             worker::janitor(&folder);
             return Ok(Ending::Passed);
@@ -42,7 +43,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             compare::run(&mut session, time)?;
         }
         Order::Doctor => doctor::run(&mut session)?,
-        Order::Torture { kills } => torture::run(&mut session, kills)?,
+        Order::Torture { kills, faults } => torture::run(&mut session, kills, &faults)?,
         _ => {
             verify::run(&mut session)?;
             compare::run(&mut session, None)?;

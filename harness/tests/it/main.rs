@@ -153,6 +153,32 @@ fn killed_producers_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn a_send_is_survived_wherever_it_is_killed_or_stopped() {
+    let run = Run::new();
+    let mut command = run.command("torture --sweep instructions --json");
+    let output = command.args(["--only", "send bytes, empty"]).output();
+    let output = output.expect("the harness starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let rows = json_lines(&String::from_utf8_lossy(&output.stdout));
+    let [killed, frozen] = &rows[..] else { panic!("two rows, not {rows:?}") };
+    for row in [killed, frozen] {
+        let deaths = row["windows"].as_array().expect("windows").iter();
+        let deaths: u64 = deaths.filter_map(|window| window["deaths"].as_u64()).sum();
+        let steps = row["steps"].as_u64().expect("a number");
+        assert!(steps > 100 && deaths == steps + 1, "{steps} steps, {deaths} deaths");
+    }
+    let windows = killed["windows"].as_array().expect("windows");
+    let window = |name: &str| windows.iter().find(|window| window["name"] == name);
+    let writing = window("record being written").expect("each send writes");
+    assert_eq!(writing["discarded"], writing["deaths"], "a torn record is thrown away");
+    let committed = window("committed").expect("each send commits");
+    assert_eq!(committed["arrived"], committed["deaths"], "what is committed arrives");
+    let frozen = frozen["windows"].as_array().expect("windows").iter();
+    assert!(frozen.clone().all(|window| window["recovered"] == 0), "nothing is taken from it");
+}
+
+#[test]
 fn an_interrupt_reaps_everything_and_still_reports() {
     let run = Run::new();
     let mut child = run.spawn("compare --for 10m");
