@@ -60,9 +60,9 @@ enum Word {
         #[command(flatten)]
         voice: Voice,
     },
-    /// Kill producers under load; lose nothing that was acknowledged
+    /// Faults on purpose; nothing that was acknowledged is lost
     Torture {
-        /// How many producers to kill
+        /// How many kills and freezes under load, unless --for says how long
         #[arg(long, value_name = "N", default_value_t = scenario::KILLS)]
         kills: u64,
         #[command(flatten)]
@@ -190,7 +190,7 @@ struct Voice {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Verify, compare, report.
+    /// Verify, torture, compare, report.
     All,
     Verify,
     Compare,

@@ -157,6 +157,13 @@ impl Worker {
         Trouble::Failed(format!("{}: {what}{words}", self.name))
     }
 
+    /// Sends it a signal; one that has exited needs none.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        // It is not reaped yet, so the id is still its own.
+        let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
+    }
+
     /// Kills the worker with SIGKILL and reaps it.
     pub(crate) fn kill(&mut self) {
         // It may have exited by itself, which is as good.

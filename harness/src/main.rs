@@ -9,6 +9,7 @@ mod child;
 mod cmd;
 mod folder;
 mod jobs;
+mod journal;
 mod ledger;
 mod payload;
 mod profile;

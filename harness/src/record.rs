@@ -26,6 +26,7 @@ pub(crate) enum Row {
     Machine(MachineRow),
     Torture(TortureRow),
     Sweep(SweepRow),
+    Timeline(TimelineRow),
     Failed(FailedRow),
 }
 
@@ -195,6 +196,39 @@ pub(crate) struct TortureRow {
     pub(crate) longest_silence_ns: u64,
     pub(crate) recoveries: Option<u64>,
     pub(crate) discarded: Option<u64>,
+    /// Every kind of fault, how often, and how long the others were held up.
+    #[serde(default)]
+    pub(crate) faults: Vec<FaultCount>,
+    /// Messages that came again after the death of a consumer.
+    #[serde(default)]
+    pub(crate) came_again: u64,
+    /// How often the ring began again at its beginning, as far as its head had come.
+    #[serde(default)]
+    pub(crate) laps: u64,
+    /// Looks that found a producer, or the consumer, asleep.
+    #[serde(default)]
+    pub(crate) asleep: u64,
+}
+
+/// One kind of fault under load.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct FaultCount {
+    pub(crate) fault: String,
+    pub(crate) count: u64,
+    /// The longest gap between two messages until the next fault, without the time for which a
+    /// process was stopped, as (nanoseconds, how often).
+    pub(crate) recovery: Vec<(u64, u64)>,
+}
+
+/// How a torture went by, for a plot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TimelineRow {
+    pub(crate) name: String,
+    pub(crate) transport: String,
+    /// (nanoseconds since the start, messages received by then).
+    pub(crate) received: Vec<(u64, u64)>,
+    /// (nanoseconds since the start, what was done).
+    pub(crate) marks: Vec<(u64, String)>,
 }
 
 /// Every instruction of one act as a place to die.

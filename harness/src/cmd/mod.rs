@@ -46,6 +46,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
         Order::Torture { kills, faults } => torture::run(&mut session, kills, &faults)?,
         _ => {
             verify::run(&mut session)?;
+            torture::run_part(&mut session)?;
             compare::run(&mut session, None)?;
         }
     }

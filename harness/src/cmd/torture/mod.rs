@@ -1,7 +1,10 @@
 //! Faults on purpose, each with what must hold all the same.
 
-mod kills;
+mod load;
 mod sweep;
+mod watch;
+
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,10 +15,18 @@ use crate::{
 
 pub(crate) use sweep::sweeper;
 
-/// Does what the flags say; without any, kills producers under load.
+/// The torture's part of the whole.
+const PART: Duration = Duration::from_secs(12);
+
+/// What belongs to a run of everything.
+pub(crate) fn run_part(session: &mut Session) -> Result<()> {
+    load::run(session, 0, Some(PART))
+}
+
+/// Does what the flags say; without any, kills and freezes under load.
 pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<()> {
     match faults.sweep {
         Some(Sweep::Instructions) => sweep::run(session, &faults.only),
-        None => kills::run(session, kills),
+        None => load::run(session, kills, session.options.duration),
     }
 }
