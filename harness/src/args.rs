@@ -114,6 +114,8 @@ enum Word {
     Worker,
     #[command(name = "__sweep", hide = true)]
     Sweeper,
+    #[command(name = "__nemesis", hide = true)]
+    Nemesis { id: String, subject: String, folder: PathBuf },
     #[command(name = "__janitor", hide = true)]
     Janitor { folder: PathBuf },
 }
@@ -144,7 +146,13 @@ pub(crate) struct Faults {
     /// instructions: die, and be stopped, at each single one
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(crate) sweep: Option<Sweep>,
-    /// Only what has this in its name
+    /// Every fault of the catalogue that can be brought about here, on every transport
+    #[arg(long, conflicts_with = "sweep")]
+    pub(crate) matrix: bool,
+    /// The catalogue of faults: what brings each about, and its last verdict
+    #[arg(long, conflicts_with_all = ["sweep", "matrix"])]
+    pub(crate) list: bool,
+    /// Only what has this in its name, or is this id
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) only: String,
 }
@@ -212,6 +220,11 @@ pub(crate) enum Order {
     Transports,
     Worker,
     Sweeper,
+    Nemesis {
+        id: String,
+        subject: String,
+        folder: PathBuf,
+    },
     Janitor {
         folder: PathBuf,
     },
@@ -306,6 +319,9 @@ impl Word {
             Word::Transports { voice } => (Order::Transports, None, voice),
             Word::Worker => (Order::Worker, None, Voice::default()),
             Word::Sweeper => (Order::Sweeper, None, Voice::default()),
+            Word::Nemesis { id, subject, folder } => {
+                (Order::Nemesis { id, subject, folder }, None, Voice::default())
+            }
             Word::Janitor { folder } => (Order::Janitor { folder }, None, Voice::default()),
             Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
                 unreachable!("`parse` has taken these")

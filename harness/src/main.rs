@@ -11,6 +11,7 @@ mod folder;
 mod jobs;
 mod journal;
 mod ledger;
+mod nemesis;
 mod payload;
 mod profile;
 mod progress;

@@ -27,6 +27,7 @@ pub(crate) enum Row {
     Torture(TortureRow),
     Sweep(SweepRow),
     Timeline(TimelineRow),
+    Fault(FaultRow),
     Failed(FailedRow),
 }
 
@@ -229,6 +230,43 @@ pub(crate) struct TimelineRow {
     pub(crate) received: Vec<(u64, u64)>,
     /// (nanoseconds since the start, what was done).
     pub(crate) marks: Vec<(u64, String)>,
+}
+
+/// One fault against one transport.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FaultRow {
+    /// As in the catalogue: `harness torture --list`.
+    pub(crate) id: String,
+    pub(crate) fault: String,
+    pub(crate) transport: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) note: String,
+}
+
+/// What became of the others, or of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Survives,
+    Blocks,
+    Loses,
+    Corrupts,
+    Dies,
+    NotApplicable,
+}
+
+impl Verdict {
+    /// The word in a table.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Verdict::Survives => "survives",
+            Verdict::Blocks => "blocks",
+            Verdict::Loses => "loses",
+            Verdict::Corrupts => "corrupts",
+            Verdict::Dies => "dies",
+            Verdict::NotApplicable => "n/a",
+        }
+    }
 }
 
 /// Every instruction of one act as a place to die.

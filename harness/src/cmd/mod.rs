@@ -21,6 +21,12 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
     match order {
         Order::Worker => worker::run(),
         Order::Sweeper => torture::sweeper(),
+        Order::Nemesis { id, subject, folder } => {
+            return torture::nemesis(&id, &subject, &folder).map(|()| Ending::Passed);
+        }
+        Order::Torture { ref faults, .. } if faults.list => {
+            return torture::list(&options).map(|()| Ending::Passed);
+        }
         Order::Janitor { folder } => {
             worker::janitor(&folder);
             return Ok(Ending::Passed);

@@ -1,6 +1,7 @@
 //! Faults on purpose, each with what must hold all the same.
 
 mod load;
+mod matrix;
 mod sweep;
 mod watch;
 
@@ -13,6 +14,7 @@ use crate::{
     session::Session,
 };
 
+pub(crate) use matrix::{list, nemesis};
 pub(crate) use sweep::sweeper;
 
 /// The torture's part of the whole.
@@ -26,6 +28,7 @@ pub(crate) fn run_part(session: &mut Session) -> Result<()> {
 /// Does what the flags say; without any, kills and freezes under load.
 pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<()> {
     match faults.sweep {
+        _ if faults.matrix => matrix::run(session, &faults.only),
         Some(Sweep::Instructions) => sweep::run(session, &faults.only),
         None => load::run(session, kills, session.options.duration),
     }
