@@ -16,7 +16,9 @@ const PRODUCERS: u32 = 4;
 /// The largest ring that can be asked for.
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
-const RING_OVERHEAD: u64 = 16;
+pub(crate) const RING_OVERHEAD: u64 = 16;
+/// The most of a message that is shown; a screen has long scrolled away by then.
+const SHOWN_MAX: i64 = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +48,9 @@ struct CommandLine {
 enum Word {
     /// No faults: awkward sizes around the ring's end, every message accounted for
     Verify {
+        /// Only scenarios whose name contains this, as a failure's replay line says
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
         #[command(flatten)]
         load: Load,
         #[command(flatten)]
@@ -74,41 +79,79 @@ enum Word {
     },
     /// Tables, plots and a page from recorded runs; measures nothing
     Report {
-        /// Folders with runs.jsonl and env.json [default: results/latest]
+        /// Folders with runs.jsonl and env.json [default: results/latest, and with --check all that
+        /// is published]
         #[arg(value_name = "DIR")]
         folders: Vec<PathBuf>,
-        /// Render in memory and compare with what is there; 5 if it differs or is stale
+        /// Render in memory and compare byte for byte with what is there: 5 if anything differs.
+        /// Says as well whose run is older than ipmpsc's sources
         #[arg(long)]
         check: bool,
+        /// 5 as well if ipmpsc's sources have changed since the run
+        #[arg(long, requires = "check")]
+        strict: bool,
+        /// Copy the run to results/published, and renew the index and the README's table
+        #[arg(long, conflicts_with = "check")]
+        publish: bool,
+        /// Publish although it failed, was interrupted, or its revision is not committed; never a
+        /// build with debug assertions
+        #[arg(long, requires = "publish")]
+        force: bool,
+        /// Renew the index and the README's table alone
+        #[arg(long, conflicts_with_all = ["check", "publish", "folders"])]
+        renew: bool,
         #[command(flatten)]
         voice: Voice,
     },
     /// What is in a ring, live or left behind: header, senders, records; only reads
     Inspect {
-        /// The ring's file
+        /// The ring's file, or /proc/PID/fd/N for a ring without one
         path: PathBuf,
-        #[command(flatten)]
-        voice: Voice,
+        /// How many records to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        records: u64,
+        /// How much of each message to show, in bytes
+        #[arg(long, value_name = "N", default_value_t = 32,
+              value_parser = clap::value_parser!(u32).range(..=SHOWN_MAX))]
+        bytes: u32,
+        /// A JSON object a line
+        #[arg(long)]
+        json: bool,
     },
-    /// The records of a ring as they come; only reads
+    /// The records of a ring as they come, as far as they can be read in time; only reads
     Tail {
-        /// The ring's file
+        /// The ring's file, or /proc/PID/fd/N for a ring without one
         path: PathBuf,
+        /// How much of each message to show, in bytes
+        #[arg(long, value_name = "N", default_value_t = 32,
+              value_parser = clap::value_parser!(u32).range(..=SHOWN_MAX))]
+        bytes: u32,
         /// How long: 10s, 2m [default: until Ctrl-C]
         #[arg(long = "for", value_name = "D", value_parser = parse_duration)]
         duration: Option<Duration>,
-        #[command(flatten)]
-        voice: Voice,
+        /// A JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// This machine: its noise, and what its memory and its scheduler cost
     Doctor {
+        /// Producers of the run that is planned
+        #[arg(long, value_name = "N", default_value_t = PRODUCERS)]
+        producers: u32,
+        /// Repeats the random choices of an earlier run
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+        /// Folder for the rows [default: they are not kept]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
         #[command(flatten)]
         voice: Voice,
     },
     /// What can be compared, and what cannot run here and why
     Transports {
-        #[command(flatten)]
-        voice: Voice,
+        /// A JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     #[command(name = "__worker", hide = true)]
     Worker,
@@ -200,7 +243,9 @@ struct Voice {
 pub(crate) enum Order {
     /// Verify, torture, compare, report.
     All,
-    Verify,
+    Verify {
+        only: Option<String>,
+    },
     Compare,
     Torture {
         kills: u64,
@@ -208,13 +253,16 @@ pub(crate) enum Order {
     },
     Report {
         folders: Vec<PathBuf>,
-        check: bool,
+        mode: ReportMode,
     },
     Inspect {
         path: PathBuf,
+        records: u64,
+        bytes: u32,
     },
     Tail {
         path: PathBuf,
+        bytes: u32,
     },
     Doctor,
     Transports,
@@ -228,6 +276,15 @@ pub(crate) enum Order {
     Janitor {
         folder: PathBuf,
     },
+}
+
+/// What to do with recorded runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportMode {
+    Render,
+    Check { strict: bool },
+    Publish { force: bool },
+    Renew,
 }
 
 /// How to do it, checked.
@@ -287,42 +344,62 @@ pub(crate) fn parse(
     let no_grid = Grid::default();
     let (order, load, grid, voice) = match line.command {
         None => (Order::All, line.load, line.grid, line.voice),
-        Some(Word::Verify { load, voice }) => (Order::Verify, load, no_grid, voice),
+        Some(Word::Verify { only, load, voice }) => {
+            check_only(only.as_deref()).map_err(Stop::Mistake)?;
+            (Order::Verify { only }, load, no_grid, voice)
+        }
         Some(Word::Compare { load, grid, voice }) => (Order::Compare, load, grid, voice),
         Some(Word::Torture { kills, faults, load, voice }) => {
             (Order::Torture { kills, faults }, load, no_grid, voice)
         }
         Some(word) => {
-            let (order, duration, voice) = word.without_load();
-            let load = Load { producers: PRODUCERS, duration, ..Load::default() };
+            let (order, load, voice) = word.without_load();
             (order, load, no_grid, voice)
         }
     };
     let mut options = check(load, grid, voice).map_err(Stop::Mistake)?;
-    if matches!(order, Order::All | Order::Verify | Order::Compare | Order::Torture { .. }) {
-        let out = options.out.get_or_insert_with(default_out);
+    let runs =
+        matches!(order, Order::All | Order::Verify { .. } | Order::Compare | Order::Torture { .. });
+    if runs {
+        options.out.get_or_insert_with(default_out);
+    }
+    if let Some(out) = &options.out {
         writable(out).map_err(Stop::Mistake)?;
     }
     Ok((order, options))
 }
 
 impl Word {
-    /// A command that starts no producers, and how long it may take.
-    fn without_load(self) -> (Order, Option<Duration>, Voice) {
+    /// A command that starts no producers, with what little it is told.
+    fn without_load(self) -> (Order, Load, Voice) {
+        let load = Load { producers: PRODUCERS, ..Load::default() };
+        let says = |json| Voice { json, ..Voice::default() };
         match self {
-            Word::Report { folders, check, voice } => {
-                (Order::Report { folders, check }, None, voice)
+            Word::Report { folders, check, strict, publish, force, renew, voice } => {
+                let mode = match (check, publish, renew) {
+                    (true, ..) => ReportMode::Check { strict },
+                    (_, true, _) => ReportMode::Publish { force },
+                    (.., true) => ReportMode::Renew,
+                    _ => ReportMode::Render,
+                };
+                (Order::Report { folders, mode }, load, voice)
             }
-            Word::Inspect { path, voice } => (Order::Inspect { path }, None, voice),
-            Word::Tail { path, duration, voice } => (Order::Tail { path }, duration, voice),
-            Word::Doctor { voice } => (Order::Doctor, None, voice),
-            Word::Transports { voice } => (Order::Transports, None, voice),
-            Word::Worker => (Order::Worker, None, Voice::default()),
-            Word::Sweeper => (Order::Sweeper, None, Voice::default()),
+            Word::Inspect { path, records, bytes, json } => {
+                (Order::Inspect { path, records, bytes }, load, says(json))
+            }
+            Word::Tail { path, bytes, duration, json } => {
+                (Order::Tail { path, bytes }, Load { duration, ..load }, says(json))
+            }
+            Word::Doctor { producers, seed, out, voice } => {
+                (Order::Doctor, Load { producers, seed, out, ..load }, voice)
+            }
+            Word::Transports { json } => (Order::Transports, load, says(json)),
+            Word::Worker => (Order::Worker, load, says(false)),
+            Word::Sweeper => (Order::Sweeper, load, says(false)),
             Word::Nemesis { id, subject, folder } => {
-                (Order::Nemesis { id, subject, folder }, None, Voice::default())
+                (Order::Nemesis { id, subject, folder }, load, says(false))
             }
-            Word::Janitor { folder } => (Order::Janitor { folder }, None, Voice::default()),
+            Word::Janitor { folder } => (Order::Janitor { folder }, load, says(false)),
             Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
                 unreachable!("`parse` has taken these")
             }
@@ -364,6 +441,15 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
     })
 }
 
+fn check_only(only: Option<&str>) -> Result<(), String> {
+    if scenario::chosen(only).is_empty() {
+        let names = scenario::VERIFY.map(|scenario| scenario.name).join("\", \"");
+        let only = only.unwrap_or_default();
+        return Err(format!("--only \"{only}\" is no scenario; use a part of \"{names}\""));
+    }
+    Ok(())
+}
+
 fn check_sizes(sizes: &[u64], ring: Option<u64>) -> Result<(), String> {
     if let Some(ring) = ring.filter(|&ring| ring > RING_MAX) {
         return Err(format!("--ring {ring} is above 1 GiB; use --ring 1024m or less"));
@@ -401,11 +487,15 @@ fn writable(out: &Path) -> Result<(), String> {
     })
 }
 
-/// `results/latest` of the workspace when cargo runs this program, of the current folder otherwise.
-fn default_out() -> PathBuf {
+/// The workspace when cargo runs this program, the current folder otherwise.
+pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let root = package.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-    root.join("results").join("latest")
+    package.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Where results go unless `--out` says otherwise.
+pub(crate) fn default_out() -> PathBuf {
+    root().join("results").join("latest")
 }
 
 /// Different each time, and short enough to type.
@@ -468,6 +558,7 @@ mod tests {
             ("--for 0s", "write it like 500ms, 10s or 2m"),
             ("--transport pigeon", "`harness transports`"),
             ("torture --kills some", "--help"),
+            ("verify --only pigeon", "use a part of \"single calls\""),
             ("dance", "--help"),
             ("inspect", "--help"),
             ("--seed 7 verify", "--help"),
@@ -506,7 +597,7 @@ mod tests {
         let (order, _) = parse_words(&words).expect("a command with a flag");
         assert_eq!(order, Order::Torture { kills: 5, faults: Faults::default() });
         let (order, options) = parse_words("tail ring --for 1s").expect("it makes no folder");
-        assert_eq!(order, Order::Tail { path: "ring".into() });
+        assert_eq!(order, Order::Tail { path: "ring".into(), bytes: 32 });
         assert_eq!(options.duration, Some(Duration::from_secs(1)));
     }
 

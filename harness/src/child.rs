@@ -22,8 +22,8 @@ use anyhow::{Context, Result};
 
 use crate::{
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
-    sys::{self, Deadline},
-    transports::{Setup, null},
+    sys::{self, Deadline, Group},
+    transports::{Setup, find},
 };
 
 /// Set by Ctrl-C and SIGTERM.
@@ -218,6 +218,8 @@ pub(crate) struct Plan {
     pub(crate) setup: Setup,
     pub(crate) seed: u64,
     pub(crate) ledger: PathBuf,
+    /// Whether each process gets a processor of its own, as far as there are any.
+    pub(crate) pinned: bool,
 }
 
 impl Plan {
@@ -232,6 +234,15 @@ impl Plan {
             ledger: self.ledger.clone(),
             producer,
             incarnation,
+            pinned: self.pinned,
+        }
+    }
+
+    /// Where this producer connects, of all endpoints.
+    fn endpoints(&self, producer: usize, all: &[String]) -> Vec<String> {
+        match self.task {
+            Task::Attach { .. } => all.to_vec(),
+            _ => all.get(producer).cloned().into_iter().collect(),
         }
     }
 }
@@ -250,7 +261,7 @@ impl Crew {
     pub(crate) fn gather(plan: &Plan) -> Result<Crew, Trouble> {
         let deadline = Deadline::after(PATIENCE);
         let folder = &plan.setup.folder;
-        let is_alone = plan.transport == null::NAME;
+        let is_alone = find(&plan.transport).is_some_and(|transport| transport.is_floor());
         let mut consumer = Worker::spawn(folder, "consumer")?;
         let role = if is_alone { Role::Alone } else { Role::Consumer };
         consumer.say(&Command::Prepare(Box::new(plan.job(role, 0, 0))));
@@ -265,7 +276,7 @@ impl Crew {
         let mut back = Vec::new();
         for (producer, worker) in producers.iter_mut().enumerate() {
             back.extend(bound(worker, deadline)?.0);
-            let endpoints = endpoints.get(producer).cloned().into_iter().collect();
+            let endpoints = plan.endpoints(producer, &endpoints);
             worker.say(&Command::Connect { endpoints, limits });
         }
         consumer.say(&Command::Connect { endpoints: back, limits });
@@ -286,8 +297,23 @@ impl Crew {
         }
     }
 
+    /// The processes of each worker.
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        let workers = self.producers.iter().chain([&self.consumer]);
+        workers.map(|worker| Group::led_by(worker.child.id())).collect()
+    }
+
     /// Hears every worker out: the consumer's report and the producers'. Dismisses them.
-    pub(crate) fn finish(mut self, limit: Duration) -> Result<(Report, Vec<Report>), Trouble> {
+    pub(crate) fn finish(self, limit: Duration) -> Result<(Report, Vec<Report>), Trouble> {
+        self.finish_watched(limit, || Ok(()))
+    }
+
+    /// As `finish`, and gives up as soon as `watch` finds a reason to.
+    pub(crate) fn finish_watched(
+        mut self,
+        limit: Duration,
+        mut watch: impl FnMut() -> Result<(), Trouble>,
+    ) -> Result<(Report, Vec<Report>), Trouble> {
         let deadline = Deadline::after(limit + PATIENCE);
         let mut reports = Vec::new();
         // A fault that the consumer finds leaves producers blocked: whoever speaks first counts.
@@ -311,6 +337,7 @@ impl Crew {
             if INTERRUPTED.load(Relaxed) {
                 return Err(Trouble::Interrupted);
             }
+            watch()?;
             // Rarely, as what is measured meanwhile needs the processors.
             thread::sleep(Duration::from_millis(4));
         };

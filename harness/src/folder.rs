@@ -1,24 +1,27 @@
 //! The files of a finished run on the disk: all of them or none, and none of an earlier run.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
 /// Files that are written here are found, with their folder, by this prefix until they are whole.
 const UNFINISHED: &str = ".harness-unfinished-";
 /// The one folder whose files a later run may lack, so that those have to go.
-const PLOTS: &str = "plots";
+pub(crate) const PLOTS: &str = "plots";
 
-/// A file below a folder of results, by its name there.
-pub(crate) type Rendered = (String, Vec<u8>);
+/// A file of a run: its name within the folder, with slashes, and what is in it.
+pub(crate) type File = (String, Vec<u8>);
 
 /// Puts the files into `folder`. They are written aside and then renamed, so whoever is interrupted
 /// leaves what was there before.
-pub(crate) fn replace(folder: &Path, files: &[Rendered]) -> Result<()> {
+pub(crate) fn replace(folder: &Path, files: &[File]) -> Result<()> {
     replace_in(folder, files).with_context(|| format!("write the results to {}", folder.display()))
 }
 
-fn replace_in(folder: &Path, files: &[Rendered]) -> io::Result<()> {
+fn replace_in(folder: &Path, files: &[File]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let aside = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(folder)?;
     for (name, bytes) in files {
@@ -31,27 +34,32 @@ fn replace_in(folder: &Path, files: &[Rendered]) -> io::Result<()> {
         place.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::rename(aside.path().join(name), place)?;
     }
-    let is_new = |name: &str| files.iter().any(|(file, _)| file == name);
+    strangers(folder, files)?.into_iter().try_for_each(fs::remove_file)
+}
+
+/// Plots in the folder that are not among the files, in order.
+pub(crate) fn strangers(folder: &Path, files: &[File]) -> io::Result<Vec<PathBuf>> {
     let plots = match fs::read_dir(folder.join(PLOTS)) {
-        Ok(plots) => plots,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        plots => plots?,
     };
+    let mut strangers = Vec::new();
     for plot in plots {
         let plot = plot?;
         let name = format!("{PLOTS}/{}", plot.file_name().to_string_lossy());
-        if name.ends_with(".svg") && !is_new(&name) {
-            fs::remove_file(plot.path())?;
+        if files.iter().all(|(known, _)| *known != name) {
+            strangers.push(plot.path());
         }
     }
-    Ok(())
+    strangers.sort();
+    Ok(strangers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(name: &str, text: &str) -> Rendered {
+    fn file(name: &str, text: &str) -> File {
         (name.into(), text.as_bytes().to_vec())
     }
 

@@ -4,8 +4,9 @@
 //! orchestrator reads there what a killed producer owes. One line of 128 bytes a producer, alone on
 //! its cache lines (and on the neighbour the prefetcher pulls in). Memory never grows.
 //!
-//! Every word has one writer, and is read by others for progress only while that writer runs, or
-//! for the verdict after it has been reaped. Relaxed suffices: the reaping orders the rest.
+//! Every word but the turn has one writer, and is read by others for progress only while that
+//! writer runs, or for the verdict after it has been reaped. Relaxed suffices: the reaping orders
+//! the rest, and a turn carries nothing but itself.
 
 use std::{
     io,
@@ -17,9 +18,14 @@ use crate::{payload::mix, sys::SharedWords};
 
 /// Words in a line.
 const LINE: usize = 16;
-/// Line 0 belongs to the run: the stop flag and the consumer's progress.
+/// Line 0 is how the run is driven: the stop flag, the pace, and the turn that is to be had.
 const STOP: usize = 0;
-const RECEIVED: usize = 1;
+const PACE: usize = 1;
+const TURN: usize = 2;
+/// Line 1 is the consumer's progress, alone, as it is written for every message.
+const RECEIVED: usize = LINE;
+/// Lines before those of the producers.
+const OWN_LINES: usize = 2;
 /// Words of a producer's line.
 const INCARNATION: usize = 0;
 const INTENDED: usize = 1;
@@ -30,6 +36,18 @@ const HASH: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Ledger {
     words: SharedWords,
+}
+
+/// How the consumer wants to be sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as it goes.
+    #[default]
+    Free = 0,
+    /// One message a turn, so that the ring is empty before it.
+    Turns = 1,
+    /// Likewise, and late enough for the consumer to have fallen asleep.
+    Slow = 2,
 }
 
 /// One producer's line, copied.
@@ -47,7 +65,7 @@ pub(crate) struct Line {
 impl Ledger {
     /// Creates the file for so many producers.
     pub(crate) fn create(path: &Path, producers: u32) -> io::Result<Ledger> {
-        let lines = usize::try_from(producers).map_err(io::Error::other)? + 1;
+        let lines = usize::try_from(producers).map_err(io::Error::other)? + OWN_LINES;
         Ok(Ledger { words: SharedWords::create(path, lines * LINE)? })
     }
 
@@ -57,7 +75,7 @@ impl Ledger {
     }
 
     fn word(&self, producer: u32, word: usize) -> &AtomicU64 {
-        let line = usize::try_from(producer).expect("producers were counted in usize") + 1;
+        let line = usize::try_from(producer).expect("producers were counted in usize") + OWN_LINES;
         self.words.word(line * LINE + word)
     }
 
@@ -101,6 +119,36 @@ impl Ledger {
         self.words.word(STOP).load(Relaxed) != 0
     }
 
+    /// The consumer says how it wants to be sent to.
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        self.words.word(PACE).store(pace as u64, Relaxed);
+    }
+
+    /// How the consumer wants to be sent to.
+    pub(crate) fn pace(&self) -> Pace {
+        match self.words.word(PACE).load(Relaxed) {
+            0 => Pace::Free,
+            1 => Pace::Turns,
+            _ => Pace::Slow,
+        }
+    }
+
+    /// The consumer lets one producer send one message.
+    pub(crate) fn give_turn(&self) {
+        self.words.word(TURN).store(1, Relaxed);
+    }
+
+    /// Whether the turn was there to be had, and is this producer's.
+    pub(crate) fn take_turn(&self) -> bool {
+        let turn = self.words.word(TURN);
+        turn.load(Relaxed) == 1 && turn.compare_exchange(1, 0, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Messages whose send has returned, of so many producers.
+    pub(crate) fn acknowledged(&self, producers: u32) -> u64 {
+        (0..producers).map(|producer| self.word(producer, ACKNOWLEDGED).load(Relaxed)).sum()
+    }
+
     /// The consumer says how many messages it has taken.
     pub(crate) fn received(&self, messages: u64) {
         self.words.word(RECEIVED).store(messages, Relaxed);
@@ -134,8 +182,26 @@ mod tests {
         let line = Line { incarnation: 7, intended: 2, acknowledged: 1, hash: 42 };
         assert_eq!(orchestrator.line(1), line);
         assert_eq!(orchestrator.line(0), Line::default());
+        assert_eq!(orchestrator.acknowledged(2), 1);
+        orchestrator.received(3);
+        assert_eq!(producer.received_so_far(), 3);
+        assert!(!producer.stopped());
         orchestrator.stop();
         assert!(producer.stopped());
+    }
+
+    #[test]
+    fn a_turn_is_taken_once() {
+        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
+        let ledger = Ledger::create(&folder.path().join("ledger"), 1).expect("it is writable");
+        for pace in [Pace::Free, Pace::Turns, Pace::Slow] {
+            ledger.set_pace(pace);
+            assert_eq!(ledger.pace(), pace);
+        }
+        assert!(!ledger.take_turn());
+        ledger.give_turn();
+        assert!(ledger.take_turn());
+        assert!(!ledger.take_turn());
     }
 
     #[test]

@@ -7,25 +7,35 @@ mod args;
 mod checks;
 mod child;
 mod cmd;
+mod coverage;
 mod folder;
 mod jobs;
 mod journal;
+mod leaks;
 mod ledger;
+mod machine;
 mod nemesis;
+mod order;
 mod payload;
+mod probes;
 mod profile;
 mod progress;
 mod protocol;
 mod record;
+mod regression;
+mod report;
+mod ring_file;
+mod ring_text;
 mod scenario;
+mod sequences;
 mod session;
 mod sizes;
 mod stats;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sweep;
 mod sys;
-mod table;
 mod transports;
+mod verifier;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@
 //!   fast as memory to write and to compare, and two messages differ in every word.
 //! * *compared* messages, of one size, whose body is written before the clock starts. A header of
 //!   two words is all the producer stamps while it is measured; the consumer compares every byte.
+//!   A *timed* one ends with two more words: when it was due, and when its send began.
 
 /// Who sent a message, and which one it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub(crate) struct Key {
 pub(crate) const HEADER_LEN: usize = 24;
 /// Bytes of the header of a compared message, and so the smallest size that can be compared.
 pub(crate) const STAMP_LEN: usize = 16;
+/// Bytes at the end of a timed message.
+const TIMES_LEN: usize = 16;
+/// The smallest size that can be timed.
+pub(crate) const TIMED_LEN: usize = STAMP_LEN + TIMES_LEN;
 /// The sequence bit that marks the last message of a producer.
 pub(crate) const END: u64 = 1 << 63;
 /// The golden ratio in 64 bits: odd, so that the words of a body repeat after 2^64 only.
@@ -95,47 +100,91 @@ fn fill_body(first: u64, body: &mut [u8]) {
     rest.copy_from_slice(&word.to_le_bytes()[..len]);
 }
 
+/// Four words at a time, side by side, and with nothing to set up, as most messages are short.
+#[inline]
 fn body_matches(first: u64, body: &[u8]) -> bool {
-    let mut word = first;
-    let mut differences = 0;
-    let words = body.chunks_exact(8);
-    let rest = words.remainder();
-    for chunk in words {
-        let found = u64::from_le_bytes(chunk.try_into().expect("chunks_exact gives 8 bytes"));
-        differences |= found ^ word;
+    let mut expected = [0, 1, 2, 3].map(|index| first.wrapping_add(STEP.wrapping_mul(index)));
+    let mut differences = [0; 4];
+    let (blocks, rest) = body.as_chunks::<32>();
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        for lane in 0..4 {
+            differences[lane] |= u64::from_le_bytes(words[lane]) ^ expected[lane];
+            expected[lane] = expected[lane].wrapping_add(STEP.wrapping_mul(4));
+        }
+    }
+    let mut word = expected[0];
+    let mut difference = differences[0] | differences[1] | differences[2] | differences[3];
+    let (words, tail) = rest.as_chunks::<8>();
+    for found in words {
+        difference |= u64::from_le_bytes(*found) ^ word;
         word = word.wrapping_add(STEP);
     }
     // Most bodies are whole words, and an empty comparison is a call all the same.
-    differences == 0 && (rest.is_empty() || *rest == word.to_le_bytes()[..rest.len()])
+    difference == 0 && (tail.is_empty() || *tail == word.to_le_bytes()[..tail.len()])
 }
 
 /// The messages of one producer of a compared transport.
 #[derive(Debug)]
 pub(crate) struct Bodies {
-    producer: u32,
+    /// A power of two of them, and so a multiple of `BODIES`.
     messages: Vec<Vec<u8>>,
 }
 
 impl Bodies {
-    /// Writes all bodies.
+    /// Writes all bodies, stamped with the first sequences.
     pub(crate) fn new(seed: u64, producer: u32, size: usize) -> Bodies {
+        Bodies::with_messages(seed, producer, size, BODIES)
+    }
+
+    /// As `new`, for batches of up to so many messages, which is a power of two.
+    pub(crate) fn for_batches(seed: u64, producer: u32, size: usize, batch: usize) -> Bodies {
+        assert!(batch.is_power_of_two(), "so that a batch lies in one piece");
+        Bodies::with_messages(seed, producer, size, BODIES.max(batch as u64))
+    }
+
+    fn with_messages(seed: u64, producer: u32, size: usize, count: u64) -> Bodies {
         assert!(size >= STAMP_LEN, "args refuses sizes below the stamp");
-        let messages = (0..BODIES)
-            .map(|body| {
+        let messages = (0..count)
+            .map(|sequence| {
                 let mut message = vec![0; size];
-                fill_body(body_seed(seed, producer, body), &mut message[STAMP_LEN..]);
+                message[..8].copy_from_slice(&u64::from(producer).to_le_bytes());
+                message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
+                let body = body_seed(seed, producer, sequence % BODIES);
+                fill_body(body, &mut message[STAMP_LEN..]);
                 message
             })
             .collect();
-        Bodies { producer, messages }
+        Bodies { messages }
     }
 
-    /// The message of this sequence; only its two header words are written here.
+    /// The messages from this sequence on, which is a multiple of their count, itself a power of
+    /// two. Only their headers are written here.
+    pub(crate) fn stamp_batch(&mut self, first: u64, count: usize) -> &[Vec<u8>] {
+        let at = (first as usize) & (self.messages.len() - 1);
+        let batch = &mut self.messages[at..at + count];
+        for (message, sequence) in batch.iter_mut().zip(first..) {
+            message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
+        }
+        batch
+    }
+
+    /// The message of this sequence; only its header is written here.
+    ///
+    /// It is written well before it is sent, each time for the message one round ahead: a processor
+    /// that has to copy a word it has just stored waits for it longer than a short message takes.
+    #[inline]
     pub(crate) fn stamp(&mut self, sequence: u64) -> &[u8] {
-        let body = usize::try_from(sequence % BODIES).expect("less than BODIES");
-        let message = &mut self.messages[body];
-        message[..8].copy_from_slice(&u64::from(self.producer).to_le_bytes());
-        message[8..16].copy_from_slice(&sequence.to_le_bytes());
+        let last = sequence.wrapping_sub(1);
+        let count = self.messages.len();
+        let at = |sequence: u64| (sequence as usize) & (count - 1);
+        self.messages[at(last)][8..STAMP_LEN]
+            .copy_from_slice(&last.wrapping_add(count as u64).to_le_bytes());
+        let message = &mut self.messages[at(sequence)];
+        if word(message, 8) != Some(sequence) {
+            // The last message, which says so.
+            message[8..STAMP_LEN].copy_from_slice(&sequence.to_le_bytes());
+        }
         message
     }
 }
@@ -156,30 +205,94 @@ impl Expected {
     }
 
     /// Compares every byte of the next message. Returns whether it was its producer's last.
+    #[inline]
     pub(crate) fn check(&mut self, message: &[u8]) -> Result<bool, String> {
-        let (Some(producer), Some(claim)) = (word(message, 0), word(message, 8)) else {
-            return Err(format!("a message of {} bytes has no header", message.len()));
-        };
-        let known = usize::try_from(producer).ok().and_then(|p| self.producers.get_mut(p));
-        let Some((next, bodies)) = known else {
-            return Err(format!("a message of producer {producer}, which does not exist"));
-        };
+        self.accept(message).ok_or_else(|| self.explain(message))
+    }
+
+    /// Whether it was its producer's last, if it is the message that must come.
+    #[inline]
+    fn accept(&mut self, message: &[u8]) -> Option<bool> {
+        let (stamp, body) = message.split_first_chunk::<STAMP_LEN>()?;
+        let (producer, claim) = (word(stamp, 0)?, word(stamp, 8)?);
+        let (next, bodies) = self.producers.get_mut(usize::try_from(producer).ok()?)?;
         let sequence = claim & !END;
-        let first = bodies[usize::try_from(sequence % BODIES).expect("less than BODIES")];
-        let intact = message.len() == self.size && body_matches(first, &message[STAMP_LEN..]);
-        if sequence != *next || !intact {
-            return Err(format!(
-                "producer {producer}: expected message {next}, got {sequence} ({})",
-                if intact { "intact" } else { "torn" }
-            ));
+        let first = bodies[(sequence % BODIES) as usize];
+        let is_right = message.len() == self.size && sequence == *next;
+        if !is_right || !body_matches(first, body) {
+            return None;
         }
         *next += 1;
-        Ok(claim & END != 0)
+        Some(claim & END != 0)
+    }
+
+    /// What is wrong with a message that was not accepted.
+    #[cold]
+    fn explain(&self, message: &[u8]) -> String {
+        let (Some(producer), Some(claim)) = (word(message, 0), word(message, 8)) else {
+            return format!("a message of {} bytes has no header", message.len());
+        };
+        let known = usize::try_from(producer).ok().and_then(|p| self.producers.get(p));
+        let Some((next, bodies)) = known else {
+            return format!("a message of producer {producer}, which does not exist");
+        };
+        let sequence = claim & !END;
+        let first = bodies[(sequence % BODIES) as usize];
+        let intact = message.len() == self.size && body_matches(first, &message[STAMP_LEN..]);
+        format!(
+            "producer {producer}: expected message {next}, got {sequence} ({})",
+            if intact { "intact" } else { "torn" }
+        )
     }
 
     /// Messages received by producer, the last one of each included.
     pub(crate) fn counts(&self) -> Vec<u64> {
         self.producers.iter().map(|(next, _)| *next).collect()
+    }
+}
+
+/// The moments of a timed message before it is received, on the clock that all processes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moments {
+    /// When it should have been sent.
+    pub(crate) due_ns: u64,
+    /// When its send began.
+    pub(crate) begin_ns: u64,
+}
+
+impl Bodies {
+    /// The message of this sequence with its moments at the end. Bodies are of one kind or the
+    /// other: a message that was timed once is not what `check` expects.
+    pub(crate) fn stamp_timed(&mut self, sequence: u64, moments: Moments) -> &[u8] {
+        self.stamp(sequence);
+        let bodies = self.messages.len() as u64;
+        let message = &mut self.messages[(sequence % bodies) as usize];
+        let at = message.len() - TIMES_LEN;
+        message[at..at + 8].copy_from_slice(&moments.due_ns.to_le_bytes());
+        message[at + 8..].copy_from_slice(&moments.begin_ns.to_le_bytes());
+        message
+    }
+}
+
+impl Expected {
+    /// Expects timed messages of `size` bytes. All but the moments are the bytes of a message that
+    /// is shorter by them.
+    pub(crate) fn timed(seed: u64, producers: u32, size: usize) -> Expected {
+        Expected::new(seed, producers, size - TIMES_LEN)
+    }
+
+    /// As `check`, for a timed message. Returns its moments and whether it was its producer's last.
+    pub(crate) fn check_timed(&mut self, message: &[u8]) -> Result<(Moments, bool), String> {
+        let Some(at) = message.len().checked_sub(TIMES_LEN) else {
+            return Err(format!("a message of {} bytes has no moments", message.len()));
+        };
+        let is_last = self.check(&message[..at])?;
+        let word = |at| word(message, at).expect("the line above found room for two words");
+        let moments = Moments { due_ns: word(at), begin_ns: word(at + 8) };
+        if moments.begin_ns < moments.due_ns {
+            return Err(format!("a send began before it was due: {moments:?}"));
+        }
+        Ok((moments, is_last))
     }
 }
 
@@ -236,6 +349,21 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_byte_of_a_compared_message_is_noticed() {
+        for size in [16, 17, 24, 40, 47, 48, 64, 87, 200] {
+            let mut bodies = Bodies::new(9, 0, size);
+            let message = bodies.stamp(0).to_vec();
+            for at in 0..size {
+                let mut torn = message.clone();
+                torn[at] ^= 0x80;
+                let found = Expected::new(9, 1, size).check(&torn);
+                assert_ne!(found, Ok(false), "byte {at} of {size}");
+            }
+            assert_eq!(Expected::new(9, 1, size).check(&message), Ok(false), "{size} bytes");
+        }
+    }
+
+    #[test]
     fn compared_messages_pass_in_order_and_fail_otherwise() {
         let mut bodies = Bodies::new(9, 1, 64);
         let mut expected = Expected::new(9, 2, 64);
@@ -248,6 +376,51 @@ mod tests {
         assert!(expected.check(&torn[..8]).is_err(), "no header");
         assert_eq!(expected.check(bodies.stamp(1 | END)), Ok(true));
         assert_eq!(expected.counts(), [0, 2]);
+    }
+
+    #[test]
+    fn timed_messages_carry_their_moments_and_are_compared_up_to_them() {
+        for size in [TIMED_LEN, 33, 64, 100] {
+            let mut bodies = Bodies::new(9, 0, size);
+            let mut expected = Expected::timed(9, 1, size);
+            let moments = Moments { due_ns: 5, begin_ns: 7 };
+            let message = bodies.stamp_timed(0, moments);
+            assert_eq!(message.len(), size);
+            assert_eq!(expected.check_timed(message), Ok((moments, false)));
+            let mut torn = bodies.stamp_timed(1, moments).to_vec();
+            for at in 0..size - TIMES_LEN {
+                torn[at] ^= 1;
+                assert!(expected.check_timed(&torn).is_err(), "byte {at} of {size}");
+                torn[at] ^= 1;
+            }
+            let impossible = Moments { due_ns: 7, begin_ns: 5 };
+            let early = bodies.stamp_timed(1, impossible).to_vec();
+            assert!(expected.check_timed(&early).is_err());
+        }
+        assert!(Expected::timed(9, 1, 64).check_timed(&[0; 8]).is_err(), "no moments");
+    }
+
+    #[test]
+    fn a_message_carries_its_own_sequence_in_whatever_order_they_are_asked_for() {
+        let mut bodies = Bodies::new(9, 3, 24);
+        for sequence in [0, 1, 2, 3, 4, 5, 4, 9, 0, 7, 8, 8 | END, 9, 10, END, 1, 5 | END] {
+            let message = bodies.stamp(sequence);
+            assert_eq!((word(message, 0), word(message, 8)), (Some(3), Some(sequence)));
+        }
+    }
+
+    #[test]
+    fn batches_pass_in_order_as_single_messages_do() {
+        for batch in [1, 2, 32] {
+            let mut bodies = Bodies::for_batches(9, 0, 64, batch);
+            let mut expected = Expected::new(9, 1, 64);
+            for first in (0..10).map(|round| round * batch as u64) {
+                for message in bodies.stamp_batch(first, batch) {
+                    assert_eq!(expected.check(message), Ok(false), "{batch}");
+                }
+            }
+            assert_eq!(expected.check(bodies.stamp((10 * batch as u64) | END)), Ok(true));
+        }
     }
 
     #[test]

@@ -7,7 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{record::SweepRow, sys::Usage, transports::Setup};
+use crate::{
+    coverage::{Cells, Grain},
+    record::SweepRow,
+    sys::Usage,
+    transports::Setup,
+};
 
 /// From the orchestrator to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,6 +77,8 @@ pub(crate) struct Job {
     pub(crate) producer: u32,
     /// How many processes have been this producer before.
     pub(crate) incarnation: u32,
+    /// Whether it gets a processor of its own, as far as there are any.
+    pub(crate) pinned: bool,
 }
 
 /// Which end of the channel a worker holds.
@@ -90,10 +97,21 @@ pub(crate) enum Role {
 pub(crate) enum Task {
     /// Messages of one size as fast as they go.
     Throughput { size: usize, warmup_ns: u64, measure_ns: u64 },
-    /// One message each way in turn; pinned, each side has a processor of its own.
-    PingPong { size: usize, warmup_ns: u64, measure_ns: u64, pinned: bool },
-    /// Messages of awkward sizes, all of them checked.
-    Verify { mix: Mix, for_ns: u64 },
+    /// One message each way in turn.
+    PingPong { size: usize, warmup_ns: u64, measure_ns: u64 },
+    /// Messages of one size at a fixed rate over all producers.
+    Latency { size: usize, offered_per_s: u64, warmup_ns: u64, measure_ns: u64 },
+    /// One producer connects to so many channels, one after the other, and sends a message to each.
+    Attach { size: usize, joins: u32 },
+    /// One message, a silence of this length, and another message.
+    Idle { size: usize, for_ns: u64 },
+    /// Messages of one size, from each producer so many that the channel has been full.
+    Memory { size: usize, messages: u64 },
+    /// Messages of awkward sizes, all of them checked, until the map of this grain is full, but for
+    /// the least time at least and the most time at most; without a map, for the most time.
+    Verify { mix: Mix, grain: Option<Grain>, least_ns: u64, most_ns: u64 },
+    /// What the channel promises of single calls: refusals, timeouts, attaching and leaving.
+    Promises,
     /// Messages of all sizes until the ledger says stop, while producers are killed.
     Torture { largest: usize },
 }
@@ -106,6 +124,10 @@ pub(crate) enum Mix {
     Boundaries,
     /// Short ones, for millions of messages.
     Short,
+    /// Short ones that say which they are, for the order across producers.
+    Named,
+    /// Every sequence of four lengths, then the end.
+    Sequences,
 }
 
 /// What a worker found. Each task fills its own part.
@@ -125,13 +147,33 @@ pub(crate) struct Report {
     pub(crate) hashes: Vec<u64>,
     /// Round trips as (nanoseconds, how often).
     pub(crate) round_trips: Vec<(u64, u64)>,
+    pub(crate) times: Times,
+    /// Whether the producers could not keep the rate.
+    pub(crate) saturated: bool,
+    /// What was used while there was nothing to receive.
+    pub(crate) idle: Usage,
+    /// By how much the memory of this process grew.
+    pub(crate) memory_bytes: u64,
     pub(crate) coverage: Coverage,
+    /// What was reached of what had to be.
+    pub(crate) cells: Cells,
     /// Incarnations that ended before the run did: (producer, incarnation, messages received).
     pub(crate) ended: Vec<(u32, u32, u64)>,
     /// The longest silences between two messages as (when the later one came, how long).
     pub(crate) silences: Vec<(u64, u64)>,
     /// (recoveries, discarded messages) as the channel counts them.
     pub(crate) repairs: Option<(u64, u64)>,
+}
+
+/// Between the moments of a timed message, each as (nanoseconds, how often).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// From due to received.
+    pub(crate) response: Vec<(u64, u64)>,
+    /// From begun to received.
+    pub(crate) service: Vec<(u64, u64)>,
+    /// From due to begun.
+    pub(crate) lag: Vec<(u64, u64)>,
 }
 
 /// How often the states that must be reached were reached.
@@ -147,6 +189,9 @@ pub(crate) struct Coverage {
     pub(crate) empty: u64,
     /// Oversized messages that were refused.
     pub(crate) refused: u64,
+    /// Messages whose order across producers could be judged, as their send had returned.
+    #[serde(default)]
+    pub(crate) judged: u64,
 }
 
 impl Coverage {
@@ -158,6 +203,7 @@ impl Coverage {
             full: self.full + other.full,
             empty: self.empty + other.empty,
             refused: self.refused + other.refused,
+            judged: self.judged + other.judged,
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves behind, and all that
 //! tables are made of.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    coverage::Cells,
     protocol::{Coverage, Report},
     sys,
-    transports::ALL,
+    transports::{ALL, Transport},
 };
 
 /// One result. A failure is one too.
@@ -101,7 +102,9 @@ pub(crate) struct LatencyRow {
     pub(crate) block: u32,
     /// Messages a second that were due, over all producers.
     pub(crate) offered_per_s: u64,
-    /// Whether the producers could not keep that rate, so that the times mean nothing.
+    /// Whether the producers could not keep that rate, so that the times mean nothing: fewer than
+    /// 95 % of the messages that were due in the measured time had begun when it ended, or of those
+    /// due in its last quarter more than half began after the same producer's next one was due.
     pub(crate) saturated: bool,
     pub(crate) messages: u64,
     pub(crate) elapsed_ns: u64,
@@ -111,14 +114,43 @@ pub(crate) struct LatencyRow {
     pub(crate) service: Vec<(u64, u64)>,
     /// From when it was due until its send began: the generator's own lateness.
     pub(crate) lag: Vec<(u64, u64)>,
-    /// What the whole run was spent on, warm-up included.
+    /// What the following three were spent on: the whole run, warm-up included. In the processor
+    /// time of producers are the last microseconds before each message, which they spin.
     pub(crate) total_messages: u64,
     pub(crate) cpu_ns: u64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
 }
 
-/// A producer joins a channel that others use.
+impl LatencyRow {
+    /// From what the consumer and its producers report.
+    pub(crate) fn new(
+        cell: Cell,
+        block: u32,
+        offered_per_s: u64,
+        consumer: Report,
+        producers: &[Report],
+    ) -> Self {
+        let usage = producers.iter().fold(consumer.usage, |sum, report| sum.plus(report.usage));
+        LatencyRow {
+            cell,
+            block,
+            offered_per_s,
+            saturated: consumer.saturated,
+            messages: consumer.measured,
+            elapsed_ns: consumer.measured_ns,
+            response: consumer.times.response,
+            service: consumer.times.service,
+            lag: consumer.times.lag,
+            total_messages: consumer.messages,
+            cpu_ns: usage.cpu_ns,
+            voluntary_switches: usage.voluntary,
+            involuntary_switches: usage.involuntary,
+        }
+    }
+}
+
+/// A producer joins a channel at which a consumer waits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct AttachRow {
     #[serde(flatten)]
@@ -143,7 +175,8 @@ pub(crate) struct IdleRow {
 }
 
 /// What a channel makes its processes hold: the growth of their proportional share of resident
-/// memory from before the channel until after traffic that filled it.
+/// memory, without the program itself, from before the channel until after traffic of more than it
+/// can keep. Buffers that the kernel holds for pipes, sockets and queues are nobody's share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MemoryRow {
     #[serde(flatten)]
@@ -178,6 +211,9 @@ pub(crate) struct VerifyRow {
     pub(crate) messages: u64,
     pub(crate) elapsed_ns: u64,
     pub(crate) coverage: Coverage,
+    /// What was reached of what this verification requires.
+    #[serde(default)]
+    pub(crate) cells: Cells,
 }
 
 /// Producers killed under load.
@@ -355,6 +391,17 @@ pub(crate) struct Env {
     pub(crate) revision: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) seed: u64,
+    /// When the run began, in UTC to the second.
+    #[serde(default)]
+    pub(crate) started: String,
+    /// `passed`, `broken`, `inconclusive` or `interrupted`; empty as long as it runs.
+    #[serde(default)]
+    pub(crate) ending: String,
+    /// A hash of ipmpsc's sources, to tell whether they have changed since.
+    #[serde(default)]
+    pub(crate) sources: String,
+    #[serde(default)]
+    pub(crate) virtual_machine: bool,
     /// Every transport this build knows, measured or not.
     pub(crate) transports: Vec<Stamp>,
 }
@@ -367,17 +414,27 @@ pub(crate) struct Stamp {
     pub(crate) about: String,
     /// Why it cannot run there, if it cannot.
     pub(crate) missing: Option<String>,
+    /// Whether it stands under the line: no channel between processes, but what bounds one.
+    #[serde(default)]
+    pub(crate) floor: bool,
+}
+
+impl Stamp {
+    /// What this build says of it on this machine.
+    pub(crate) fn of(transport: &dyn Transport) -> Stamp {
+        Stamp {
+            name: transport.name().into(),
+            version: transport.version().into(),
+            about: transport.about().into(),
+            missing: transport.missing(),
+            floor: transport.is_floor(),
+        }
+    }
 }
 
 impl Env {
     /// The stamp of this run.
     pub(crate) fn collect(seed: u64) -> Env {
-        let stamp = |transport: &dyn crate::transports::Transport| Stamp {
-            name: transport.name().into(),
-            version: transport.version().into(),
-            about: transport.about().into(),
-            missing: transport.missing(),
-        };
         Env {
             cpu: cpu_model(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
@@ -391,10 +448,29 @@ impl Env {
             revision: revision(),
             arguments: arguments(std::env::args().skip(1)),
             seed,
-            transports: ALL.into_iter().map(stamp).collect(),
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            ending: String::new(),
+            sources: SOURCES.into(),
+            virtual_machine: has_hypervisor(),
+            transports: ALL.into_iter().map(Stamp::of).collect(),
         }
     }
+
+    /// Whether speeds of this build are worth something to others.
+    pub(crate) fn is_optimised(&self) -> bool {
+        !self.debug_assertions && matches!(self.opt_level.as_str(), "2" | "3")
+    }
+
+    /// What to type for such a run again.
+    pub(crate) fn command(&self) -> String {
+        let release = if self.profile == "release" { "--release " } else { "" };
+        let arguments = self.arguments.join(" ");
+        format!("cargo run {release}-p harness -- {arguments}").trim_end().to_owned()
+    }
 }
+
+/// The hash of ipmpsc's sources that this program was built with.
+pub(crate) const SOURCES: &str = env!("HARNESS_SOURCES");
 
 /// The command line without the folder of `--out`, which may name a user.
 fn arguments(words: impl Iterator<Item = String>) -> Vec<String> {
@@ -420,6 +496,13 @@ fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
+}
+
+/// Whether the processor says that it is not a real one.
+fn has_hypervisor() -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "hypervisor")
 }
 
 /// The revision of the working tree that cargo runs this program from.

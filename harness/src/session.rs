@@ -22,17 +22,12 @@ use crate::{
     progress::Progress,
     protocol::Task,
     record::{Env, FailedRow, Row, parse_rows},
-    table,
-    transports::{Setup, is_ours},
+    report,
+    transports::{self, Setup, is_ours},
 };
 
 /// The names of run folders begin with this and the id of the process.
 const PREFIX: &str = "ipmpsc-harness-";
-
-/// Without `--for`, nothing is repeated once more if that would take longer than this in all,
-const ENOUGH: Duration = Duration::from_secs(60);
-/// and after this nothing is begun.
-const CAP: Duration = Duration::from_secs(80);
 
 /// One run.
 #[derive(Debug)]
@@ -40,6 +35,7 @@ pub(crate) struct Session {
     pub(crate) options: Options,
     pub(crate) progress: Progress,
     folder: Folder,
+    env: Env,
     rows: Vec<String>,
     channels: u32,
     tally: Tally,
@@ -77,9 +73,10 @@ impl Session {
         let progress = Progress::new(options.quiet, options.verbose);
         progress.say(&format!("seed {}, replay with --seed {}", options.seed, options.seed));
         let folder = Folder::create().context("a folder for this run's rings")?;
+        let env = Env::collect(options.seed);
         let rows = Vec::new();
         let (channels, tally, started) = (0, Tally::default(), Instant::now());
-        Ok(Session { options, progress, folder, rows, channels, tally, started })
+        Ok(Session { options, progress, folder, env, rows, channels, tally, started })
     }
 
     /// A plan for a channel of its own.
@@ -93,7 +90,8 @@ impl Session {
             producers: channel.producers,
         };
         let ledger = setup.path("ledger");
-        Plan { transport: transport.into(), task, setup, seed: channel.seed, ledger }
+        let (transport, seed, pinned) = (transport.into(), channel.seed, self.options.pin);
+        Plan { transport, task, setup, seed, ledger, pinned }
     }
 
     /// The private folder of this run.
@@ -103,6 +101,7 @@ impl Session {
 
     /// Removes what the channel of this plan left.
     pub(crate) fn clear(&self, plan: &Plan) {
+        transports::remove_outside(&self.folder.path, Some(&plan.setup.channel));
         let Ok(entries) = fs::read_dir(&self.folder.path) else {
             return;
         };
@@ -180,12 +179,12 @@ impl Session {
 
     /// Whether there is time for something that takes so long.
     pub(crate) fn has_time_for(&self, what: Duration) -> bool {
-        self.started.elapsed() + what < ENOUGH
+        self.started.elapsed() + what < self.options.profile.table().enough
     }
 
     /// Whether the time for everything is used up.
     pub(crate) fn is_late(&self) -> bool {
-        self.started.elapsed() > CAP
+        self.started.elapsed() > self.options.profile.table().cap
     }
 
     /// Renders the report from the rows, puts it where it belongs, says the tally, and ends.
@@ -193,16 +192,16 @@ impl Session {
         self.progress.end();
         let runs: String = self.rows.iter().flat_map(|row| [row, "\n"]).collect();
         let rows = parse_rows(&runs)?;
-        let env = Env::collect(self.options.seed);
-        let interrupted = INTERRUPTED.load(Relaxed);
+        let ending = self.tally.ending(INTERRUPTED.load(Relaxed));
+        self.env.ending = ending.word().into();
         if let Some(out) = &self.options.out {
-            let report = table::report(&rows, &env, interrupted);
-            let env = serde_json::to_string_pretty(&env)? + "\n";
-            let files = [("runs.jsonl", runs), ("env.json", env), ("report.md", report)]
-                .map(|(name, text)| (name.to_owned(), text.into_bytes()));
+            let stamp = serde_json::to_string_pretty(&self.env)? + "\n";
+            let mut files = report::render(&rows, &self.env)?;
+            files.push(("runs.jsonl".into(), runs.into_bytes()));
+            files.push(("env.json".into(), stamp.into_bytes()));
             folder::replace(out, &files)?;
         }
-        for table in table::screen(&rows) {
+        for table in report::screen(&rows, &self.env) {
             self.progress.insist(&table);
         }
         if let Some(out) = &self.options.out {
@@ -211,7 +210,20 @@ impl Session {
         let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
             .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));
-        Ok(self.tally.ending(interrupted))
+        Ok(ending)
+    }
+}
+
+impl Ending {
+    /// The word in `env.json`.
+    fn word(self) -> &'static str {
+        match self {
+            Ending::Passed => "passed",
+            Ending::Broken => "broken",
+            Ending::Inconclusive => "inconclusive",
+            Ending::Interrupted => "interrupted",
+            Ending::Usage | Ending::Stale | Ending::Internal => "unfinished",
+        }
     }
 }
 
@@ -270,6 +282,7 @@ impl Drop for Folder {
         // Its stdin closes, it removes the folder and exits; if it was killed, that is left to do.
         drop(self.janitor.stdin.take());
         let _ = self.janitor.wait();
+        transports::remove_outside(&self.path, None);
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -298,6 +311,7 @@ fn sweep(place: &Path) {
         // The lock as well, as the process may be one of another container.
         let lock = File::open(entry.path().join("lock"));
         if is_gone && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            transports::remove_outside(&entry.path(), None);
             let _ = fs::remove_dir_all(entry.path());
         }
     }

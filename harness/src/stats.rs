@@ -1,26 +1,37 @@
-//! Numbers from numbers: medians, ratios paired by block, and when a difference is one.
+//! Numbers from numbers: medians and their intervals, ratios paired by block, percentiles, and when
+//! a difference is one. Nothing here assumes a distribution.
 
-use serde::Serialize;
-
-/// A median with the range it was taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// A median with an interval that holds it.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) low: f64,
     pub(crate) median: f64,
     pub(crate) high: f64,
     /// How many values there were.
     pub(crate) count: usize,
+    /// The probability that the interval holds the true median, whatever the distribution.
+    pub(crate) coverage: f64,
 }
 
+/// The coverage that an interval has where there are values enough for it.
+const COVERAGE: f64 = 0.95;
+/// Up to so many values the coverage is summed term by term.
+const COUNTED_MAX: usize = 500;
 /// With fewer pairs than this a difference can be chance, however large.
 const PAIRS_MIN: usize = 3;
+/// Inside more noise than this, two things are not the same but unknown.
+const SAME_NOISE_MAX: f64 = 0.25;
+/// With fewer values than this there are no quarters, and so no fences.
+const FENCED_MIN: usize = 4;
 
 /// What a paired comparison may say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Faster,
     Slower,
-    /// The interval does not clear the noise.
+    /// The whole interval lies inside a narrow noise.
+    Same,
+    /// The interval lies partly inside the noise, or there is too little to go by.
     Unclear,
 }
 
@@ -30,6 +41,7 @@ impl Verdict {
         match self {
             Verdict::Faster => "faster",
             Verdict::Slower => "slower",
+            Verdict::Same => "same",
             Verdict::Unclear => "unclear",
         }
     }
@@ -37,25 +49,41 @@ impl Verdict {
 
 /// The median; the mean of the middle two if there is no middle one.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        len if len % 2 == 1 => Some(sorted[middle]),
-        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
-    }
+    middle(&sorted(values))
 }
 
-/// Median and range. With n values the range holds the true median with probability 1 - 2^(1-n),
-/// whatever their distribution: 75 % for 3, 94 % for 5.
+/// The median and the narrowest interval between two order statistics, equally far from the ends,
+/// that holds the true median with 95 %: the whole range for 6 to 8 values, without one value at
+/// each end for 9 to 11. Fewer than 6 cannot reach 95 %, so that they give their whole range.
 pub(crate) fn spread(values: &[f64]) -> Option<Spread> {
-    Some(Spread {
-        low: values.iter().copied().min_by(f64::total_cmp)?,
-        median: median(values)?,
-        high: values.iter().copied().max_by(f64::total_cmp)?,
-        count: values.len(),
-    })
+    let (sorted, median) = (sorted(values), median(values)?);
+    let count = sorted.len();
+    let (cut, coverage) = trim(count);
+    Some(Spread { low: sorted[cut], median, high: sorted[count - 1 - cut], count, coverage })
+}
+
+/// How many values to leave out at each end, and the coverage of what is left. With n values, each
+/// of which lies below the true median with probability one half, the k-th smallest lies above it
+/// when fewer than k do.
+fn trim(count: usize) -> (usize, f64) {
+    if count > COUNTED_MAX {
+        // The binomial distribution is as good as normal here, and its terms are too small for f64.
+        let reach = 1.96 * (count as f64).sqrt();
+        return (((count as f64 - reach) / 2.0) as usize - 1, COVERAGE);
+    }
+    let each = 0.5_f64.powi(i32::try_from(count).expect("COUNTED_MAX is small"));
+    let (mut ways, mut fewer) = (1.0, each);
+    let mut best = (0, 1.0 - 2.0 * fewer);
+    for cut in 1..count.div_ceil(2) {
+        ways *= (count - cut + 1) as f64 / cut as f64;
+        fewer += ways * each;
+        let coverage = 1.0 - 2.0 * fewer;
+        if coverage < COVERAGE {
+            break;
+        }
+        best = (cut, coverage);
+    }
+    best
 }
 
 /// `of` divided by `to`, block by block; blocks that lack one of them do not count.
@@ -68,22 +96,25 @@ pub(crate) fn paired_ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<f64> {
         .collect()
 }
 
-/// The largest factor by which two runs of the same thing differed, less one. Unknown without
-/// twins.
+/// By how much the median ratio of two runs of the same thing may differ from one, either way: the
+/// far end of its interval. Unknown without twins.
 pub(crate) fn noise_floor(twin_ratios: &[f64]) -> Option<f64> {
-    let factor = |&ratio: &f64| if ratio > 1.0 { ratio } else { 1.0 / ratio };
-    twin_ratios.iter().map(factor).max_by(f64::total_cmp).map(|factor| factor - 1.0)
+    let Spread { low, high, .. } = spread(twin_ratios)?;
+    Some(high.max(1.0 / low).max(1.0) - 1.0)
 }
 
-/// Whether ratios of speeds are a difference: all of them beyond the noise, on one side.
+/// Whether ratios of speeds are a difference: their interval is beyond the noise, on one side.
 pub(crate) fn verdict(ratio: Spread, noise: Option<f64>) -> Verdict {
     let Some(noise) = noise.filter(|_| ratio.count >= PAIRS_MIN) else {
         return Verdict::Unclear;
     };
-    if ratio.low > 1.0 + noise {
+    let (below, above) = (1.0 / (1.0 + noise), 1.0 + noise);
+    if ratio.low > above {
         Verdict::Faster
-    } else if ratio.high < 1.0 / (1.0 + noise) {
+    } else if ratio.high < below {
         Verdict::Slower
+    } else if ratio.low >= below && ratio.high <= above && noise <= SAME_NOISE_MAX {
+        Verdict::Same
     } else {
         Verdict::Unclear
     }
@@ -106,6 +137,51 @@ pub(crate) fn percentile(counts: &[(u64, u64)], percent: f64) -> Option<u64> {
     found
 }
 
+/// A percentile of which at least one value lies beyond; of fewer values it would be a guess.
+pub(crate) fn tail(counts: &[(u64, u64)], percent: f64) -> Option<u64> {
+    let total: u64 = counts.iter().map(|&(_, count)| count).sum();
+    let beyond = total as f64 * (100.0 - percent) / 100.0;
+    // A thousandth of a thousand is one, however the product is rounded.
+    (beyond > 0.999_999).then(|| percentile(counts, percent))?
+}
+
+/// How many values lie beyond Tukey's fences, one and a half times the distance between the
+/// quarters outside of them. The quarters are the medians of the halves, the middle value in both.
+pub(crate) fn outliers(values: &[f64]) -> usize {
+    let sorted = sorted(values);
+    if sorted.len() < FENCED_MIN {
+        return 0;
+    }
+    let half = sorted.len().div_ceil(2);
+    let lower = middle(&sorted[..half]).unwrap_or_default();
+    let upper = middle(&sorted[sorted.len() - half..]).unwrap_or_default();
+    let reach = 1.5 * (upper - lower);
+    let is_far = |&&value: &&f64| value < lower - reach || value > upper + reach;
+    sorted.iter().filter(is_far).count()
+}
+
+/// Jain's index of fairness: 1 if all have the same, 1/n if one of n has everything.
+pub(crate) fn fairness(shares: &[u64]) -> Option<f64> {
+    let sum: f64 = shares.iter().map(|&share| share as f64).sum();
+    let squares: f64 = shares.iter().map(|&share| share as f64 * share as f64).sum();
+    (shares.len() > 1 && squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+fn middle(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        len if len % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,9 +195,38 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_by_hand() {
-        let spread = spread(&[3.0, 1.0, 2.0]);
-        assert_eq!(spread, Some(Spread { low: 1.0, median: 2.0, high: 3.0, count: 3 }));
+    fn a_few_values_give_their_range_and_say_what_it_is_worth() {
+        let of_three = Spread { low: 1.0, median: 2.0, high: 3.0, count: 3, coverage: 0.75 };
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(of_three));
+        let of_one = Spread { low: 7.0, median: 7.0, high: 7.0, count: 1, coverage: 0.0 };
+        assert_eq!(spread(&[7.0]), Some(of_one));
+        assert_eq!(spread(&[]), None);
+    }
+
+    #[test]
+    fn intervals_of_the_median_are_those_of_the_binomial_table() {
+        // By hand, from the rows of Pascal's triangle: 1 - 2 (1 + n + ...) / 2^n.
+        for (count, cut, coverage) in [
+            (2, 0, 0.5),
+            (5, 0, 1.0 - 2.0 / 32.0),
+            (6, 0, 1.0 - 2.0 / 64.0),
+            (8, 0, 1.0 - 2.0 / 256.0),
+            (9, 1, 1.0 - 2.0 * 10.0 / 512.0),
+            (12, 2, 1.0 - 2.0 * 79.0 / 4096.0),
+            (20, 5, 1.0 - 2.0 * 21_700.0 / 1_048_576.0),
+        ] {
+            assert_eq!(trim(count), (cut, coverage), "{count} values");
+        }
+        // A table's ranks for n = 100 are 40 and 61; the approximation must join on smoothly.
+        assert_eq!(trim(100).0, 39);
+        assert!(trim(COUNTED_MAX + 1).0.abs_diff(trim(COUNTED_MAX).0) <= 1);
+    }
+
+    #[test]
+    fn an_interval_leaves_out_as_much_at_both_ends() {
+        let values: Vec<f64> = (1..=9).rev().map(f64::from).collect();
+        let spread = spread(&values).expect("nine values");
+        assert_eq!((spread.low, spread.median, spread.high), (2.0, 5.0, 8.0));
     }
 
     #[test]
@@ -133,19 +238,25 @@ mod tests {
     }
 
     #[test]
-    fn the_noise_is_the_worst_twin_either_way() {
+    fn the_noise_is_the_far_end_of_the_twins_interval() {
         assert_eq!(noise_floor(&[]), None);
         assert_eq!(noise_floor(&[1.1, 0.8, 1.0]), Some(0.25));
         assert_eq!(noise_floor(&[1.5, 0.8]), Some(0.5));
+        assert_eq!(noise_floor(&[1.0, 1.0, 1.0]), Some(0.0));
+        // One wild twin of nine is outside the interval.
+        let nine = [9.0, 1.125, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+        assert_eq!(noise_floor(&nine), Some(0.125));
     }
 
     #[test]
-    fn a_difference_must_clear_the_noise_in_every_block() {
-        let ratio = |low, high| Spread { low, median: low, high, count: 3 };
+    fn a_difference_must_clear_the_noise() {
+        let ratio = |low, high| Spread { low, median: low, high, count: 3, coverage: 0.75 };
         assert_eq!(verdict(ratio(1.3, 9.0), Some(0.25)), Verdict::Faster);
         assert_eq!(verdict(ratio(1.2, 9.0), Some(0.25)), Verdict::Unclear);
         assert_eq!(verdict(ratio(0.5, 0.79), Some(0.25)), Verdict::Slower);
         assert_eq!(verdict(ratio(0.5, 0.81), Some(0.25)), Verdict::Unclear);
+        assert_eq!(verdict(ratio(0.81, 1.24), Some(0.25)), Verdict::Same);
+        assert_eq!(verdict(ratio(0.81, 1.24), Some(0.26)), Verdict::Unclear);
         assert_eq!(verdict(ratio(9.0, 9.0), None), Verdict::Unclear);
         let two = Spread { count: 2, ..ratio(9.0, 9.0) };
         assert_eq!(verdict(two, Some(0.25)), Verdict::Unclear);
@@ -159,5 +270,36 @@ mod tests {
         assert_eq!(percentile(&counts, 99.0), Some(20));
         assert_eq!(percentile(&counts, 99.5), Some(30));
         assert_eq!(percentile(&[], 50.0), None);
+    }
+
+    #[test]
+    fn a_tail_needs_a_value_beyond_it() {
+        assert_eq!(tail(&[(10, 99), (90, 1)], 99.0), Some(10));
+        assert_eq!(tail(&[(10, 98), (90, 1)], 99.0), None);
+        assert_eq!(tail(&[(10, 999), (90, 1)], 99.9), Some(10));
+        assert_eq!(tail(&[], 99.0), None);
+    }
+
+    #[test]
+    fn far_values_are_those_beyond_tukeys_fences() {
+        // Quarters of 1..9 are 3 and 7, so the fences stand at -3 and 13.
+        let mut values: Vec<f64> = (1..=8).map(f64::from).collect();
+        values.push(13.0);
+        assert_eq!(outliers(&values), 0);
+        values[8] = 13.1;
+        assert_eq!(outliers(&values), 1);
+        values[0] = -4.0;
+        assert_eq!(outliers(&values), 2);
+        assert_eq!(outliers(&[1.0, 1.0, 99.0]), 0, "three values have no quarters");
+    }
+
+    #[test]
+    fn jains_index_by_hand() {
+        assert_eq!(fairness(&[5, 5, 5, 5]), Some(1.0));
+        assert_eq!(fairness(&[8, 0, 0, 0]), Some(0.25));
+        // (1 + 3)^2 / (2 * (1 + 9))
+        assert_eq!(fairness(&[1, 3]), Some(0.8));
+        assert_eq!(fairness(&[7]), None);
+        assert_eq!(fairness(&[0, 0]), None);
     }
 }

@@ -35,14 +35,20 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             transports::run(&options);
             return Ok(Ending::Passed);
         }
-        Order::Report { folders, check } => return report::run(&options, &folders, check),
-        Order::Inspect { path } => return inspect::inspect(&options, &path),
-        Order::Tail { path } => return inspect::tail(&options, &path),
-        Order::All | Order::Verify | Order::Compare | Order::Torture { .. } | Order::Doctor => {}
+        Order::Report { folders, mode } => return report::run(&folders, mode),
+        Order::Inspect { path, records, bytes } => {
+            return inspect::inspect(&options, &path, records, bytes);
+        }
+        Order::Tail { path, bytes } => return inspect::tail(&options, &path, bytes),
+        Order::All
+        | Order::Verify { .. }
+        | Order::Compare
+        | Order::Torture { .. }
+        | Order::Doctor => {}
     }
     let mut session = Session::start(options)?;
     match order {
-        Order::Verify => verify::run(&mut session)?,
+        Order::Verify { only } => verify::run(&mut session, only.as_deref())?,
         Order::Compare => {
             // Only here `--for` is the time of the comparison; in the whole it is verify's.
             let time = session.options.duration;
@@ -51,7 +57,7 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
         Order::Doctor => doctor::run(&mut session)?,
         Order::Torture { kills, faults } => torture::run(&mut session, kills, &faults)?,
         _ => {
-            verify::run(&mut session)?;
+            verify::run(&mut session, None)?;
             torture::run_part(&mut session)?;
             compare::run(&mut session, None)?;
         }

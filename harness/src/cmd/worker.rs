@@ -13,12 +13,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    jobs::{ping_pong, throughput, torture, verify},
+    jobs::{
+        alone, attach, idle, latency, memory, ping_pong, promises, throughput, torture, verify,
+    },
     ledger::Ledger,
     payload::Bodies,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Processor},
-    transports::{self, Bound, Rx, Setup, Transport, Tx},
+    transports::{self, Bound, Floor, Rx, Setup, Transport, Tx, planted},
 };
 
 /// Runs until stdin closes.
@@ -46,6 +48,7 @@ pub(crate) fn run() -> ! {
 /// Removes the folder once stdin closes, by whatever end the orchestrator has met.
 pub(crate) fn janitor(folder: &Path) {
     for _ in stdin().lock().lines().map_while(Result::ok) {}
+    transports::remove_outside(folder, None);
     // Workers exit at the same time and may still make a file, so one attempt can fail.
     for _ in 0..100 {
         let gone = std::fs::remove_dir_all(folder);
@@ -75,24 +78,29 @@ fn hear(commands: &mpsc::Receiver<String>) -> Result<Command> {
 fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     let Command::Prepare(job) = hear(commands)? else { bail!("expected prepare") };
     pin(&job);
+    let is_memory = matches!(job.task, Task::Memory { .. });
+    let held_bytes = if is_memory { memory::held()? } else { 0 };
     let transport = transports::find(&job.transport).context("an unknown transport")?;
     let bound = bind(&job, transport)?;
-    let limits = bound.as_deref().map_or(Limits::default(), |bound| limits(&job, transport, bound));
-    let endpoints = bound.as_deref().map_or(Vec::new(), Bound::endpoints);
+    let limits = bound.first().map_or(Limits::default(), |bound| limits(&job, transport, &**bound));
+    let endpoints = bound.iter().flat_map(|bound| bound.endpoints()).collect();
     say(&Reply::Bound { endpoints, limits });
 
     let Command::Connect { endpoints, limits } = hear(commands)? else { bail!("expected connect") };
-    let mut ends = Ends { tx: None, rx: None };
-    // The pinging side connects first and the answering side accepts first, so neither waits for
-    // an accept that comes after its own.
-    if job.role == Role::Producer {
+    let mut ends = Ends::default();
+    if matches!(job.task, Task::Attach { .. }) {
+        // What joining takes is what is measured, so nobody has joined before `go`.
+        (ends.bound, ends.endpoints) = (bound, endpoints);
+    } else if job.role == Role::Producer {
+        // The pinging side connects first and the answering side accepts first, so neither waits
+        // for an accept that comes after its own.
         ends.connect(&endpoints, transport, &job)?;
         ends.accept(bound)?;
     } else {
         ends.accept(bound)?;
         ends.connect(&endpoints, transport, &job)?;
     }
-    let ready = Ready::new(&job, transport, limits)?;
+    let ready = Ready::new(&job, transport, limits, held_bytes)?;
     say(&Reply::Ready);
 
     let Command::Go { at_ns } = hear(commands)? else { bail!("expected go") };
@@ -111,25 +119,30 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     Ok(())
 }
 
-/// Gives each side of a pinned ping-pong its own processor. A refusal shows in the numbers only, so
-/// the orchestrator asks for it where it can be had.
+/// Gives this worker a processor of its own: the last to the consumer, the others to the producers
+/// until there are none left. A refusal shows in the numbers only.
 fn pin(job: &Job) {
-    if matches!(job.task, Task::PingPong { pinned: true, .. }) {
-        sys::pin(match job.role {
-            Role::Producer => Processor::First,
-            Role::Consumer | Role::Alone => Processor::Last,
-        });
+    if job.pinned {
+        match job.role {
+            Role::Producer => sys::pin(Processor::Nth(job.producer)),
+            Role::Consumer => sys::pin(Processor::Last),
+            // It pins its threads.
+            Role::Alone => return,
+        };
     }
 }
 
-/// Makes the channel this worker receives from, if it does.
-fn bind(job: &Job, transport: &dyn Transport) -> Result<Option<Box<dyn Bound>>> {
-    let is_ping_pong = matches!(job.task, Task::PingPong { .. });
-    Ok(match job.role {
-        Role::Consumer => Some(transport.bind(&job.setup)?),
-        Role::Producer if is_ping_pong => Some(transport.bind(&way_back(&job.setup))?),
-        Role::Producer | Role::Alone => None,
-    })
+/// Makes the channels this worker receives from, if it does.
+fn bind(job: &Job, transport: &dyn Transport) -> Result<Vec<Box<dyn Bound>>> {
+    let setups = match (job.role, job.task) {
+        (Role::Consumer, Task::Attach { joins, .. }) => {
+            (0..joins as usize).map(|join| attach::setup(&job.setup, join)).collect()
+        }
+        (Role::Consumer, _) => vec![job.setup.clone()],
+        (Role::Producer, Task::PingPong { .. }) => vec![way_back(&job.setup)],
+        (Role::Producer | Role::Alone, _) => Vec::new(),
+    };
+    setups.iter().map(|setup| transport.bind(setup)).collect()
 }
 
 /// What the channel takes; where it takes anything, what will be sent at most.
@@ -145,21 +158,30 @@ fn way_back(setup: &Setup) -> Setup {
 }
 
 /// What a worker holds of its channels.
+#[derive(Default)]
 struct Ends {
     tx: Option<Box<dyn Tx>>,
     rx: Option<Box<dyn Rx>>,
+    /// Channels that are joined under way, where that is the task.
+    bound: Vec<Box<dyn Bound>>,
+    endpoints: Vec<String>,
+    joined: Vec<Box<dyn Tx>>,
+    accepted: Vec<Box<dyn Rx>>,
 }
 
 impl Ends {
     fn connect(&mut self, to: &[String], transport: &dyn Transport, job: &Job) -> Result<()> {
         for endpoint in to {
-            self.tx = Some(transport.connect(endpoint, &job.setup).context("connect")?);
+            let tx = transport.connect(endpoint, &job.setup).context("connect")?;
+            self.tx = Some(planted::wrap(tx, job.producer, &job.setup)?);
         }
         Ok(())
     }
 
-    fn accept(&mut self, bound: Option<Box<dyn Bound>>) -> Result<()> {
-        self.rx = bound.map(Bound::accept).transpose().context("accept")?;
+    fn accept(&mut self, bound: Vec<Box<dyn Bound>>) -> Result<()> {
+        for bound in bound {
+            self.rx = Some(bound.accept().context("accept")?);
+        }
         Ok(())
     }
 
@@ -184,20 +206,42 @@ struct Ready<'a> {
     transport: &'static dyn Transport,
     limits: Limits,
     ledger: Option<Ledger>,
-    bodies: Option<Bodies>,
+    /// By producer, where this worker is one or several of them.
+    bodies: Vec<Bodies>,
+    /// What this process held before its channel existed, where that matters.
+    held_bytes: u64,
 }
 
 impl<'a> Ready<'a> {
-    fn new(job: &'a Job, transport: &'static dyn Transport, limits: Limits) -> Result<Ready<'a>> {
-        let is_kept = matches!(job.task, Task::Verify { .. } | Task::Torture { .. });
+    fn new(
+        job: &'a Job,
+        transport: &'static dyn Transport,
+        limits: Limits,
+        held_bytes: u64,
+    ) -> Result<Ready<'a>> {
+        let is_kept =
+            matches!(job.task, Task::Verify { .. } | Task::Promises | Task::Torture { .. });
         let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
-        let bodies = match job.task {
-            Task::Throughput { size, .. } if job.role == Role::Producer => {
-                Some(Bodies::new(job.seed, job.producer, size))
-            }
-            _ => None,
+        let producers = match job.role {
+            Role::Consumer => 0..0,
+            Role::Producer => job.producer..job.producer + 1,
+            Role::Alone => 0..job.setup.producers,
         };
-        Ok(Ready { job, transport, limits, ledger, bodies })
+        let bodies = match job.task {
+            Task::Throughput { size, .. } => {
+                let batch = throughput::batch(job, transport, size);
+                let bodies = |producer| Bodies::for_batches(job.seed, producer, size, batch);
+                producers.map(bodies).collect()
+            }
+            Task::Latency { size, .. }
+            | Task::Attach { size, .. }
+            | Task::Idle { size, .. }
+            | Task::Memory { size, .. } => {
+                producers.map(|producer| Bodies::new(job.seed, producer, size)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Ready { job, transport, limits, ledger, bodies, held_bytes })
     }
 
     fn go(mut self, at_ns: u64, ends: &mut Ends) -> Result<Report> {
@@ -205,17 +249,29 @@ impl<'a> Ready<'a> {
         match job.task {
             Task::Throughput { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
+                let is_batched = self.transport.batch() > 1;
                 match job.role {
-                    Role::Alone => throughput::alone(job, plan),
-                    Role::Consumer => throughput::consume(job, plan, ends.rx()?),
-                    Role::Producer => {
-                        let bodies = self.bodies.as_mut().context("made before `ready`")?;
-                        throughput::produce(plan, bodies, ends.tx()?)
+                    Role::Alone => alone::throughput(job, plan, self.floor()?, self.bodies),
+                    Role::Consumer if is_batched => {
+                        throughput::consume_batches(job, plan, ends.rx()?)
                     }
+                    Role::Consumer => throughput::consume(job, plan, ends.rx()?),
+                    Role::Producer if is_batched => {
+                        let batch = throughput::batch(job, self.transport, size);
+                        throughput::produce_batches(plan, batch, self.bodies()?, ends.tx()?)
+                    }
+                    Role::Producer => throughput::produce(plan, self.bodies()?, ends.tx()?),
                 }
             }
-            Task::PingPong { size, warmup_ns, measure_ns, .. } => {
+            Task::Latency { .. }
+            | Task::Attach { .. }
+            | Task::Idle { .. }
+            | Task::Memory { .. } => self.observe(at_ns, ends),
+            Task::PingPong { size, warmup_ns, measure_ns } => {
                 let plan = throughput_plan(size, at_ns, warmup_ns, measure_ns);
+                if job.role == Role::Alone {
+                    return alone::round_trips(job, plan, job.pinned, self.floor()?);
+                }
                 let (tx, rx) = ends.both()?;
                 if job.role == Role::Producer {
                     ping_pong::ping(job, plan, tx, rx)
@@ -223,20 +279,70 @@ impl<'a> Ready<'a> {
                     ping_pong::pong(job, plan, tx, rx)
                 }
             }
-            Task::Verify { mix, for_ns } => {
+            Task::Verify { mix, grain, least_ns, most_ns } => {
                 let (transport, limits) = (self.transport, self.limits);
-                let plan = verify::Plan { transport, mix, limits, end_at_ns: at_ns + for_ns };
+                let (least_at_ns, most_at_ns) = (at_ns + least_ns, at_ns + most_ns);
+                let plan = verify::Plan { transport, mix, grain, limits, least_at_ns, most_at_ns };
                 if job.role == Role::Producer {
                     verify::produce(job, plan, self.ledger()?, ends.tx()?)
                 } else {
                     verify::consume(job, plan, self.ledger()?, ends.rx()?)
                 }
             }
+            Task::Promises if job.role == Role::Producer => promises::produce(job, self.ledger()?),
+            Task::Promises => promises::consume(job, self.ledger()?),
             Task::Torture { largest } if job.role == Role::Producer => {
                 torture::produce(job, largest, self.ledger()?, ends.tx()?)
             }
             Task::Torture { largest } => torture::consume(job, largest, ends.rx()?),
         }
+    }
+
+    /// The tasks that are not about speed.
+    fn observe(mut self, at_ns: u64, ends: &mut Ends) -> Result<Report> {
+        let (job, is_producer) = (self.job, self.job.role == Role::Producer);
+        match job.task {
+            Task::Latency { size, offered_per_s, warmup_ns, measure_ns } => {
+                let producers = job.setup.producers;
+                let warm_at_ns = at_ns + warmup_ns;
+                let end_at_ns = warm_at_ns + measure_ns;
+                let schedule =
+                    latency::Schedule { offered_per_s, producers, at_ns, warm_at_ns, end_at_ns };
+                if is_producer {
+                    sys::sleep_sharply();
+                    let (bodies, tx) = (self.bodies()?, ends.tx()?);
+                    latency::produce(job, schedule, bodies, tx, latency::wait_until)
+                } else {
+                    latency::consume(job, size, schedule, ends.rx()?, sys::now_ns)
+                }
+            }
+            Task::Attach { size, .. } => {
+                if is_producer {
+                    let (transport, kept) = (self.transport, &mut ends.joined);
+                    attach::produce(job, transport, &ends.endpoints, self.bodies()?, kept)
+                } else {
+                    let bound = std::mem::take(&mut ends.bound);
+                    attach::consume(job, size, bound, &mut ends.accepted)
+                }
+            }
+            Task::Idle { for_ns, .. } if is_producer => {
+                idle::produce(at_ns + for_ns, self.bodies()?, ends.tx()?)
+            }
+            Task::Idle { size, .. } => idle::consume(job, size, ends.rx()?),
+            Task::Memory { messages, .. } if is_producer => {
+                memory::produce(messages, self.held_bytes, self.bodies()?, ends.tx()?)
+            }
+            Task::Memory { size, .. } => memory::consume(job, size, self.held_bytes, ends.rx()?),
+            other => bail!("{other:?} is about speed"),
+        }
+    }
+
+    fn bodies(&mut self) -> Result<&mut Bodies> {
+        self.bodies.first_mut().context("made before `ready`")
+    }
+
+    fn floor(&self) -> Result<Floor> {
+        self.transport.floor().context("only a floor is measured by one worker")
     }
 
     fn ledger(&self) -> Result<&Ledger> {

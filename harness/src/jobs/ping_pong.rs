@@ -1,9 +1,8 @@
 //! One message each way in turn: the time for a round trip.
 
-use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
+use anyhow::Result;
 
-use super::{receive, throughput::Plan};
+use super::{counts, histogram, receive, throughput::Plan};
 use crate::{
     payload::{Bodies, END, Expected},
     protocol::{Job, Report},
@@ -11,20 +10,25 @@ use crate::{
     transports::{Rx, Tx},
 };
 
-/// Round trips above a minute are counted as one.
-const LONGEST_NS: u64 = 60_000_000_000;
-
 /// The side that starts and holds the watch.
 pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> Result<Report> {
     let mut bodies = Bodies::new(job.seed, 0, plan.size);
     let mut expected = Expected::new(job.seed, 1, plan.size);
-    let mut histogram =
-        Histogram::<u64>::new_with_max(LONGEST_NS, 3).context("three digits up to a minute")?;
+    let report = watch(plan, |sequence| {
+        tx.send(bodies.stamp(sequence))?;
+        receive(rx, |message| expected.check(message)).map(drop)
+    })?;
+    tx.send(bodies.stamp(report.messages | END))?;
+    Ok(report)
+}
+
+/// Times turn after turn until the end.
+pub(crate) fn watch(plan: Plan, mut turn: impl FnMut(u64) -> Result<()>) -> Result<Report> {
+    let mut histogram = histogram();
     let mut sequence = 0;
     let mut sent_ns = now_ns();
     while sent_ns < plan.end_at_ns {
-        tx.send(bodies.stamp(sequence))?;
-        receive(rx, |message| expected.check(message))?;
+        turn(sequence)?;
         let back_ns = now_ns();
         if sent_ns >= plan.warm_at_ns {
             histogram.saturating_record(back_ns - sent_ns);
@@ -32,11 +36,7 @@ pub(crate) fn ping(job: &Job, plan: Plan, tx: &mut dyn Tx, rx: &mut dyn Rx) -> R
         sent_ns = back_ns;
         sequence += 1;
     }
-    tx.send(bodies.stamp(sequence | END))?;
-    let round_trips = histogram
-        .iter_recorded()
-        .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
-        .collect();
+    let round_trips = counts(&histogram);
     Ok(Report { messages: sequence, measured: histogram.len(), round_trips, ..Report::default() })
 }
 

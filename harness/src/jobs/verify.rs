@@ -1,16 +1,24 @@
-//! Messages of awkward sizes, all of them compared with what must come, and the ring driven full,
-//! empty and around its end.
+//! Messages of awkward sizes, all of them compared with what must come, until every state of the
+//! map has been met.
+//!
+//! The consumer steers: it wants to be behind, ahead or asleep, paces the producers accordingly,
+//! and stays until that state lacks nothing. What counts is the state in which each message found
+//! it, never the one that was wanted.
 
-use anyhow::{Result, anyhow, bail};
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::{
-    checks::Verifier,
-    ledger::{Ledger, roll},
+    coverage::{Cells, Grain, Map, Shape, State},
+    ledger::{Ledger, Pace, roll},
+    order::{InOrder, Stamps},
     payload::{END, Key},
     protocol::{Coverage, Job, Limits, Mix, Report},
     sizes::SizeWalk,
-    sys::now_ns,
-    transports::{Rx, SendError, Transport, Tx},
+    sys::{descriptors, now_ns, usage},
+    transports::{Rx, SendError, Sink, Transport, Tx, is_ours, planted},
+    verifier::Verifier,
 };
 
 /// One message in so many is first tried without waiting, to see a full or an empty ring.
@@ -19,14 +27,32 @@ const TRY_EVERY: u64 = 4;
 const OVERSIZE_EVERY: u64 = 512;
 /// Messages between two looks at the clock, when they are short.
 const CLOCK_EVERY: u64 = 16;
+/// So late is a message that should find the consumer asleep: twice its longest spin.
+const DOZE: Duration = Duration::from_micros(100);
+/// Between two looks of a producer whether it is its turn.
+const BREATH: Duration = Duration::from_micros(10);
+/// A turn that does not come for so long was lost, with the message that it was for: what is sent
+/// all the same shows it.
+const LOST_NS: u64 = 500_000_000;
+/// Looks of a waking consumer before it lets others run.
+const LOOKS: u64 = 64;
+/// Messages without a new cell after which the consumer goes on to another state.
+const STALE: u64 = 512;
+/// How often a consumer that wants to be behind lets others run before it looks all the same.
+const LINGER: u32 = 50;
+/// One message in so many it lingers so long in any case, and the ring fills up.
+const LINGER_EVERY: u64 = 16;
 
 /// What both ends know of the run.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) transport: &'static dyn Transport,
     pub(crate) mix: Mix,
+    pub(crate) grain: Option<Grain>,
     pub(crate) limits: Limits,
-    pub(crate) end_at_ns: u64,
+    /// When a full map may end it, and when it ends all the same.
+    pub(crate) least_at_ns: u64,
+    pub(crate) most_at_ns: u64,
 }
 
 impl Plan {
@@ -35,6 +61,29 @@ impl Plan {
         let min_len = self.transport.min_len();
         SizeWalk::new((seed, producer), self.mix, self.limits, min_len, overhead)
     }
+
+    fn map(&self) -> Option<Map> {
+        let overhead = self.transport.overhead()?;
+        let shape = Shape {
+            capacity: self.limits.capacity,
+            least: Shape::span(self.transport.min_len() as u64, overhead),
+            most: Shape::span(self.limits.max_len, overhead),
+        };
+        Some(Map::new(shape, self.grain.unwrap_or(Grain::Any), overhead))
+    }
+
+    fn stamps(&self, job: &Job) -> Result<Option<Stamps>> {
+        let is_named = self.mix == Mix::Named;
+        is_named.then(|| Stamps::open(&job.setup.path("order"))).transpose().context("the stamps")
+    }
+}
+
+/// Fails if this process holds more descriptors than when the task began.
+fn no_leak(job: &Job, before: Option<usize>) -> Result<()> {
+    let after = descriptors();
+    let is_known = is_ours(&job.transport);
+    ensure!(!is_known || before == after, "leak: {before:?} descriptors became {after:?}");
+    Ok(())
 }
 
 /// A producer.
@@ -45,11 +94,10 @@ pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -
     let mut message = vec![0; max_len + 1];
     let mut coverage = Coverage::default();
     let (mut sequence, mut hash) = (0, 0);
+    let stamps = plan.stamps(job)?;
+    let before = descriptors();
     ledger.begin(job.producer, 0);
-    loop {
-        if sequence % CLOCK_EVERY == 0 && now_ns() >= plan.end_at_ns {
-            break;
-        }
+    while !walk.is_over() && await_turn(ledger) {
         if plan.transport.has_limit() && sequence % OVERSIZE_EVERY == 0 {
             oversize(tx, &message)?;
             coverage.refused += 1;
@@ -58,9 +106,15 @@ pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -
         key(sequence).fill(&mut message[..len]);
         hash = roll(hash, sequence, len);
         ledger.intend(job.producer, sequence);
+        if let Some(stamps) = &stamps {
+            stamps.begin(job.producer, sequence);
+        }
         if sequence % TRY_EVERY != 0 || !tx.try_send(&message[..len])? {
             coverage.full += u64::from(sequence % TRY_EVERY == 0);
             tx.send(&message[..len])?;
+        }
+        if let Some(stamps) = &stamps {
+            stamps.end(job.producer, sequence);
         }
         ledger.acknowledge(job.producer, sequence, hash);
         sequence += 1;
@@ -68,98 +122,210 @@ pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -
     let end = &mut message[..walk.end_len()];
     key(sequence | END).fill(end);
     tx.send(end)?;
-    Ok(Report { messages: sequence, coverage, ..Report::default() })
+    no_leak(job, before)?;
+    let cells = walk.sequences().map_or(Cells::default(), |(sent, count)| {
+        let name = format!("{} sequences in {} bytes", count - sent, plan.limits.capacity);
+        Cells::of(sent, count, &name)
+    });
+    Ok(Report { messages: sequence, coverage, cells, ..Report::default() })
+}
+
+/// Waits until this producer may send; false once it need not.
+fn await_turn(ledger: &Ledger) -> bool {
+    let lost_at_ns = now_ns() + LOST_NS;
+    loop {
+        if ledger.stopped() {
+            return false;
+        }
+        let pace = ledger.pace();
+        let is_mine = pace == Pace::Free || ledger.take_turn();
+        if is_mine && pace != Pace::Slow {
+            return true;
+        }
+        // Asleep, as those who wait would keep the consumer from its processor.
+        thread::sleep(if pace == Pace::Slow { DOZE } else { BREATH });
+        if is_mine || now_ns() >= lost_at_ns {
+            return true;
+        }
+    }
 }
 
 /// A message one byte longer than the longest must be refused; that nothing of it stays behind is
 /// seen by the consumer, which knows what must come.
 fn oversize(tx: &mut dyn Tx, message: &[u8]) -> Result<()> {
-    match tx.send(message) {
-        Err(SendError::TooLarge) => Ok(()),
-        Err(other) => Err(anyhow!("an oversized message: {other}")),
-        Ok(()) => bail!("a message of {} bytes was taken, one too many", message.len()),
+    for sent in [tx.try_send(message), tx.send(message).map(|()| true)] {
+        match sent {
+            Err(SendError::TooLarge) => {}
+            Err(other) => return Err(anyhow!("oversized: a message was refused by {other}")),
+            Ok(_) => bail!("oversized: {} bytes were taken, one too many", message.len()),
+        }
     }
+    Ok(())
 }
 
 /// The consumer.
 pub(crate) fn consume(job: &Job, plan: Plan, ledger: &Ledger, rx: &mut dyn Rx) -> Result<Report> {
     let walks = (0..job.setup.producers).map(|producer| plan.walk(job.seed, producer));
     let mut verifier = Verifier::new(job.seed, walks);
-    let mut ring = plan.transport.overhead().map(|overhead| Track::new(overhead, plan.limits));
-    let mut coverage = Coverage::default();
-    let mut messages = 0;
+    let intended = |producer| ledger.line(producer).intended;
+    let stamps = plan.stamps(job)?;
+    let mut order = InOrder::default();
+    let mut steer = Steer::new(job, plan, ledger);
+    let before = descriptors();
     let start_ns = now_ns();
     loop {
-        let mut verdict = Ok(false);
-        let mut sink = |message: &[u8]| {
-            if let Some(ring) = &mut ring {
-                ring.pass(message.len());
-            }
-            verdict = verifier.check(message);
-        };
-        if messages % TRY_EVERY != 0 || !rx.try_recv(&mut sink)? {
-            coverage.empty += u64::from(messages % TRY_EVERY == 0);
-            rx.recv(&mut sink)?;
+        let (mut verdict, mut len) = (Ok(false), 0);
+        let state = steer.receive(rx, &mut |message| {
+            len = message.len();
+            verdict = verifier.check(message, &intended);
+        })?;
+        let is_last = verdict.map_err(|what| anyhow!("{what}"))?;
+        if let (Some(stamps), Some(message)) = (&stamps, verifier.latest()) {
+            let stamp = stamps.of(message.0, message.1);
+            order.check(message, stamp).map_err(|what| anyhow!("{what}"))?;
         }
-        messages += 1;
-        ledger.received(messages);
-        if verdict.map_err(|what| anyhow!("{what}"))? {
+        if is_last {
             break;
         }
+        steer.received(len, state);
     }
-    if let Some(ring) = ring {
-        coverage = coverage.plus(ring.coverage);
-    }
+    let measured_ns = now_ns() - start_ns;
+    no_leak(job, before)?;
     let (by_producer, hashes) = verifier.received();
+    let Steer { map, mut coverage, messages, .. } = steer;
+    let cells = map.as_ref().filter(|_| plan.grain.is_some()).map(Map::cells);
+    if let Some(map) = map {
+        (coverage.wrapped, coverage.padded) = (map.wrapped, map.padded);
+    }
+    coverage.judged = order.judged;
     Ok(Report {
-        messages,
+        messages: messages + 1,
         measured: by_producer.iter().sum(),
-        measured_ns: now_ns() - start_ns,
+        measured_ns,
         by_producer,
         hashes,
         coverage,
+        cells: cells.unwrap_or_default(),
         repairs: rx.repairs(),
         ..Report::default()
     })
 }
 
-/// Where in the ring the records must lie, by the crate's rule that none is split at the end.
-struct Track {
-    overhead: u64,
-    capacity: u64,
-    position: u64,
+/// Where the consumer is, and where it wants to be.
+struct Steer<'a> {
+    plan: Plan,
+    ledger: &'a Ledger,
+    producers: u32,
+    map: Option<Map>,
+    /// None: as it comes.
+    wanted: Option<State>,
+    messages: u64,
+    /// Messages since the last new cell.
+    stale: u64,
+    stopped: bool,
+    hurries: bool,
     coverage: Coverage,
 }
 
-impl Track {
-    fn new(overhead: u64, limits: Limits) -> Track {
-        Track { overhead, capacity: limits.capacity, position: 0, coverage: Coverage::default() }
-    }
-
-    fn pass(&mut self, len: usize) {
-        let record = (len as u64 + self.overhead).next_multiple_of(8);
-        let gap = self.capacity - self.position;
-        if record > gap {
-            self.coverage.wrapped += 1;
-            self.coverage.padded += u64::from(gap > 0);
-            self.position = record.min(self.capacity);
-        } else {
-            self.position += record;
+impl<'a> Steer<'a> {
+    fn new(job: &Job, plan: Plan, ledger: &'a Ledger) -> Steer<'a> {
+        let map = plan.map();
+        let wanted = plan.grain.map(|_| State::Behind).filter(|_| map.is_some());
+        Steer {
+            plan,
+            ledger,
+            producers: job.setup.producers,
+            map,
+            wanted,
+            messages: 0,
+            stale: 0,
+            stopped: false,
+            hurries: planted::hurries(),
+            coverage: Coverage::default(),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wraps_and_pads_are_counted_by_hand() {
-        let mut ring = Track::new(8, Limits { max_len: 56, capacity: 64 });
-        for len in [24, 24, 0, 40, 24] {
-            // Records of 32, 32 | 8, 48 | pad of 8, 32.
-            ring.pass(len);
+    /// Receives a message, and says in which state it found the consumer.
+    fn receive(&mut self, rx: &mut dyn Rx, sink: &mut Sink<'_>) -> Result<State> {
+        if self.wanted.is_none() && !self.messages.is_multiple_of(TRY_EVERY) {
+            rx.recv(sink)?;
+            return Ok(State::Behind);
         }
-        assert_eq!((ring.coverage.wrapped, ring.coverage.padded), (2, 1));
+        if self.wanted == Some(State::Behind) {
+            self.linger();
+        }
+        if rx.try_recv(sink)? {
+            return Ok(State::Behind);
+        }
+        self.coverage.empty += 1;
+        match self.wanted {
+            None => {
+                rx.recv(sink)?;
+                return Ok(State::Ahead);
+            }
+            Some(State::Behind) => {}
+            Some(State::Ahead) => self.ledger.give_turn(),
+            Some(State::Asleep) => {
+                self.ledger.give_turn();
+                let before = usage().voluntary;
+                rx.recv(sink)?;
+                let has_slept = usage().voluntary > before;
+                return Ok(if has_slept { State::Asleep } else { State::Ahead });
+            }
+        }
+        for look in 1_u64.. {
+            if rx.try_recv(sink)? {
+                break;
+            }
+            if look % LOOKS == 0 {
+                thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+        Ok(State::Ahead)
+    }
+
+    /// Lets producers run until one of their messages is here, or until that seems to need a look
+    /// at the ring, as it does where a pad is in the way.
+    fn linger(&self) {
+        let is_long = self.messages.is_multiple_of(LINGER_EVERY);
+        for _ in 0..LINGER {
+            if !is_long && self.ledger.acknowledged(self.producers) > self.messages {
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Takes note of a message, and decides what is wanted next.
+    fn received(&mut self, len: usize, state: State) {
+        self.messages += 1;
+        self.ledger.received(self.messages);
+        let is_new = self.map.as_mut().is_some_and(|map| map.pass(len, state));
+        self.stale = if is_new { 0 } else { self.stale + 1 };
+        if let (Some(map), Some(wanted)) = (&self.map, self.wanted)
+            && (self.stale >= STALE || (!map.lacks(wanted) && !map.is_full()))
+        {
+            let others = [wanted.next(), wanted.next().next()];
+            let next = others.into_iter().find(|&state| map.lacks(state)).unwrap_or(others[0]);
+            self.wanted = Some(next);
+            self.stale = 0;
+            self.ledger.set_pace(match next {
+                State::Behind => Pace::Free,
+                State::Ahead => Pace::Turns,
+                State::Asleep => Pace::Slow,
+            });
+        }
+        let looks = self.wanted.is_some() || self.messages.is_multiple_of(CLOCK_EVERY);
+        if looks && !self.stopped && self.is_done() {
+            self.stopped = true;
+            self.ledger.stop();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let now = now_ns();
+        let has_all = self.wanted.is_some() && self.map.as_ref().is_some_and(Map::is_full);
+        self.hurries || now >= self.plan.most_at_ns || (has_all && now >= self.plan.least_at_ns)
     }
 }

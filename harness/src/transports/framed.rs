@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Rx, SendError, Sink, Tx};
 
@@ -89,20 +89,23 @@ pub(super) struct FramedRx {
 
 impl Rx for FramedRx {
     fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        loop {
-            while let Some(&input) = self.ready.front() {
-                if self.inputs[input].show(sink) {
-                    return Ok(());
-                }
-                self.ready.pop_front();
-            }
+        while !self.show_ready(sink) {
             if let [input] = &mut self.inputs[..] {
                 input.read()?;
                 self.ready.push_back(0);
             } else {
-                self.poll()?;
+                self.poll(None)?;
             }
         }
+        Ok(())
+    }
+
+    fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
+        if self.show_ready(sink) {
+            return Ok(true);
+        }
+        self.poll(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(self.show_ready(sink))
     }
 }
 
@@ -113,11 +116,23 @@ impl FramedRx {
         FramedRx { inputs, ready: VecDeque::new() }
     }
 
+    /// Shows a message that was read whole, if there is one.
+    #[inline]
+    fn show_ready(&mut self, sink: &mut Sink<'_>) -> bool {
+        while let Some(&input) = self.ready.front() {
+            if self.inputs[input].show(sink) {
+                return true;
+            }
+            self.ready.pop_front();
+        }
+        false
+    }
+
     /// Waits until any producer's end has bytes and reads all those that do.
-    fn poll(&mut self) -> Result<()> {
+    fn poll(&mut self, timeout: Option<&Timespec>) -> Result<()> {
         let mut fds: Vec<_> =
             self.inputs.iter().map(|input| PollFd::new(&input.file, PollFlags::IN)).collect();
-        poll(&mut fds, None)?;
+        poll(&mut fds, timeout)?;
         let readable: Vec<_> =
             (0..fds.len()).filter(|&input| fds[input].revents().contains(PollFlags::IN)).collect();
         let gone = fds.iter().all(|fd| fd.revents().contains(PollFlags::HUP));

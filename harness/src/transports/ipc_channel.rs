@@ -4,8 +4,9 @@
 //! the producer sends a return channel and gets a clone of the one real sender back.
 
 use anyhow::Result;
-use ipc_channel::ipc::{
-    self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender,
+use ipc_channel::{
+    TryRecvError,
+    ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender},
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,10 @@ impl Rx for TypedRx {
         sink(&self.0.recv()?.data);
         Ok(())
     }
+
+    fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
+        Ok(if_any(self.0.try_recv())?.map(|message| sink(&message.data)).is_some())
+    }
 }
 
 struct BytesTx(IpcBytesSender);
@@ -152,5 +157,17 @@ impl Rx for BytesRx {
     fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         sink(&self.0.recv()?);
         Ok(())
+    }
+
+    fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
+        Ok(if_any(self.0.try_recv())?.map(|message| sink(&message)).is_some())
+    }
+}
+
+fn if_any<T>(received: Result<T, TryRecvError>) -> Result<Option<T>> {
+    match received {
+        Ok(message) => Ok(Some(message)),
+        Err(TryRecvError::Empty) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,5 +1,5 @@
-//! The channel under test, in its three forms: typed and copied out, typed and borrowed from the
-//! ring, and raw bytes.
+//! The channel under test, in its four forms: typed and copied out, typed and borrowed from the
+//! ring, the same in batches, and raw bytes.
 
 use anyhow::Result;
 use ipmpsc::{Error, Receiver, Sender, SharedRingBuffer};
@@ -12,11 +12,13 @@ pub(super) enum Form {
     Copying,
     ZeroCopy,
     Bytes,
+    Batch,
 }
 
 pub(super) const COPYING: Ipmpsc = Ipmpsc(Form::Copying);
 pub(super) const ZERO_COPY: Ipmpsc = Ipmpsc(Form::ZeroCopy);
 pub(super) const BYTES: Ipmpsc = Ipmpsc(Form::Bytes);
+pub(super) const BATCH: Ipmpsc = Ipmpsc(Form::Batch);
 
 /// `ipmpsc`, this repository's crate.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Ipmpsc(Form);
 const TYPED_EXTRA: u64 = 8;
 /// Bytes the ring adds to every message.
 const RECORD_EXTRA: u64 = 8;
+/// Messages of a batch.
+const MESSAGES: usize = 32;
 
 impl Transport for Ipmpsc {
     fn name(&self) -> &'static str {
@@ -33,6 +37,7 @@ impl Transport for Ipmpsc {
             Form::Copying => "ipmpsc",
             Form::ZeroCopy => "ipmpsc-zero-copy",
             Form::Bytes => "ipmpsc-bytes",
+            Form::Batch => "ipmpsc-batch",
         }
     }
 
@@ -41,6 +46,10 @@ impl Transport for Ipmpsc {
             Form::Copying => "typed: a struct of bytes, received as an owned copy",
             Form::ZeroCopy => "typed: a struct of bytes, received as a borrow of the ring",
             Form::Bytes => "raw bytes, received as a borrow of the ring",
+            Form::Batch => {
+                "typed: structs of bytes, up to 32 with one claim, received as borrows of the ring, \
+                 up to 32 with one release"
+            }
         }
     }
 
@@ -55,8 +64,12 @@ impl Transport for Ipmpsc {
     fn overhead(&self) -> Option<u64> {
         match self.0 {
             Form::Bytes => Some(RECORD_EXTRA),
-            Form::Copying | Form::ZeroCopy => Some(RECORD_EXTRA + TYPED_EXTRA),
+            Form::Copying | Form::ZeroCopy | Form::Batch => Some(RECORD_EXTRA + TYPED_EXTRA),
         }
+    }
+
+    fn batch(&self) -> usize {
+        if self.0 == Form::Batch { MESSAGES } else { 1 }
     }
 
     fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>> {
@@ -71,7 +84,7 @@ impl Transport for Ipmpsc {
         let sender = Sender::new(SharedRingBuffer::options().open(endpoint)?);
         Ok(match self.0 {
             Form::Bytes => Box::new(BytesTx(sender)),
-            Form::Copying | Form::ZeroCopy => Box::new(TypedTx(sender)),
+            Form::Copying | Form::ZeroCopy | Form::Batch => Box::new(TypedTx(sender)),
         })
     }
 }
@@ -91,7 +104,9 @@ impl Bound for Ring {
     fn max_len(&self) -> u64 {
         match self.form {
             Form::Bytes => self.ring.max_message_len(),
-            Form::Copying | Form::ZeroCopy => self.ring.max_message_len() - TYPED_EXTRA,
+            Form::Copying | Form::ZeroCopy | Form::Batch => {
+                self.ring.max_message_len() - TYPED_EXTRA
+            }
         }
     }
 
@@ -105,6 +120,7 @@ impl Bound for Ring {
             Form::Copying => Box::new(CopyingRx(receiver, self.ring)),
             Form::ZeroCopy => Box::new(ZeroCopyRx(receiver, self.ring)),
             Form::Bytes => Box::new(BytesRx(receiver, self.ring)),
+            Form::Batch => Box::new(BatchRx(receiver, self.ring)),
         })
     }
 }
@@ -128,6 +144,15 @@ impl Tx for TypedTx {
 
     fn try_send(&mut self, message: &[u8]) -> Result<bool, SendError> {
         Ok(self.0.try_send(&Borrowed { data: message })?)
+    }
+
+    fn send_batch(&mut self, messages: &[Vec<u8>]) -> Result<(), SendError> {
+        // As a user has them: values in a row, which borrow their bytes.
+        let mut values = [const { Borrowed { data: &[] } }; MESSAGES];
+        for (value, message) in values.iter_mut().zip(messages) {
+            value.data = message;
+        }
+        Ok(self.0.send_batch(&values[..messages.len()])?)
     }
 }
 
@@ -191,6 +216,35 @@ impl Rx for BytesRx {
     fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
         let message = self.0.try_recv_bytes()?;
         Ok(message.map(|message| sink(&message)).is_some())
+    }
+
+    fn repairs(&self) -> Option<(u64, u64)> {
+        Some(repairs(&self.1))
+    }
+}
+
+struct BatchRx(Receiver, SharedRingBuffer);
+
+impl Rx for BatchRx {
+    fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        sink(self.0.zero_copy_context().recv::<Borrowed<'_>>()?.data);
+        Ok(())
+    }
+
+    fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
+        let mut context = self.0.zero_copy_context();
+        let message = context.try_recv::<Borrowed<'_>>()?;
+        Ok(message.map(|message| sink(message.data)).is_some())
+    }
+
+    fn recv_batch(&mut self, sink: &mut Sink<'_>) -> Result<u64> {
+        let mut undecoded = None;
+        let count =
+            self.0.drain(MESSAGES, |bytes| match bincode::deserialize::<Borrowed<'_>>(bytes) {
+                Ok(message) => sink(message.data),
+                Err(error) => undecoded = Some(error),
+            })?;
+        undecoded.map_or(Ok(count as u64), |error| Err(error.into()))
     }
 
     fn repairs(&self) -> Option<(u64, u64)> {

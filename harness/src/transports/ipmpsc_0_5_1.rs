@@ -113,6 +113,11 @@ impl Rx for CopyingRx {
         sink(&self.0.recv::<Owned>()?.data);
         Ok(())
     }
+
+    fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
+        let message = self.0.try_recv::<Owned>()?;
+        Ok(message.map(|message| sink(&message.data)).is_some())
+    }
 }
 
 struct ZeroCopyRx(Receiver);
@@ -121,5 +126,11 @@ impl Rx for ZeroCopyRx {
     fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         sink(self.0.zero_copy_context().recv::<Borrowed<'_>>()?.data);
         Ok(())
+    }
+
+    fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
+        let mut context = self.0.zero_copy_context();
+        let message = context.try_recv::<Borrowed<'_>>()?;
+        Ok(message.map(|message| sink(message.data)).is_some())
     }
 }

@@ -5,19 +5,34 @@
 //! or a message. Every receive is the transport's own blocking call; who hangs is killed from
 //! outside, so that no rival pays for a timeout it would not use.
 
+mod cache_line;
+#[cfg(test)]
+mod conformance;
 mod framed;
+mod iceoryx2;
 mod ipc_channel;
 mod ipmpsc;
 mod ipmpsc_0_5_1;
-pub(crate) mod null;
+mod memcpy;
+mod mpsc_threads;
+mod null;
 mod pipe;
-mod unix_socket;
+pub(crate) mod planted;
+mod posix_mq;
+mod tcp;
+mod unix_seqpacket;
+mod unix_stream;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+
+pub(crate) use cache_line::Word;
 
 /// One way to move messages from several processes to one.
 pub(crate) trait Transport: Sync {
@@ -31,9 +46,39 @@ pub(crate) trait Transport: Sync {
     fn missing(&self) -> Option<String> {
         None
     }
+    /// What it is a floor by, if it is one and so leads from no process to another.
+    fn floor(&self) -> Option<Floor> {
+        None
+    }
+    /// Whether it stands under the line, with what no channel between processes can be faster than.
+    fn is_floor(&self) -> bool {
+        self.floor().is_some()
+    }
     /// Whether it leads from one process to another at all.
     fn joins_processes(&self) -> bool {
-        true
+        !self.is_floor()
+    }
+    /// Whether it has a speed with so many producers.
+    fn has_throughput(&self, producers: u32) -> bool {
+        match self.floor() {
+            None | Some(Floor::Threads(_)) => true,
+            Some(Floor::Turns(_)) => producers == 1,
+            Some(Floor::Word) => false,
+        }
+    }
+    /// Whether there is a way there and back through it, and a time that one message takes: not
+    /// where messages wait for others to go with.
+    fn has_round_trip(&self) -> bool {
+        !matches!(self.floor(), Some(Floor::Turns(_))) && self.batch() == 1
+    }
+    /// How many messages one call sends at most, a power of two: `Tx::send_batch` and
+    /// `Rx::recv_batch` are measured where it is more than one.
+    fn batch(&self) -> usize {
+        1
+    }
+    /// The longest message it can carry, whatever the ring; none where the ring or nothing limits.
+    fn longest(&self) -> Option<u64> {
+        None
     }
     /// The shortest message it can deliver.
     fn min_len(&self) -> usize {
@@ -49,10 +94,30 @@ pub(crate) trait Transport: Sync {
         None
     }
     /// The consumer's first half.
-    fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>>;
+    fn bind(&self, _: &Setup) -> Result<Box<dyn Bound>> {
+        bail!("{} joins no processes", self.name())
+    }
     /// A producer's whole part.
-    fn connect(&self, endpoint: &str, setup: &Setup) -> Result<Box<dyn Tx>>;
+    fn connect(&self, _: &str, _: &Setup) -> Result<Box<dyn Tx>> {
+        bail!("{} joins no processes", self.name())
+    }
 }
+
+/// A floor under the table, by how one worker measures it alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Floor {
+    /// One thread that sends and receives by turns.
+    Turns(fn(&Setup) -> Pair),
+    /// A thread for each producer and one for the consumer.
+    Threads(fn(&Setup) -> Threads),
+    /// Two threads and a word that goes to and fro.
+    Word,
+}
+
+/// Both ends of what one thread uses.
+pub(crate) type Pair = (Box<dyn Tx>, Box<dyn Rx>);
+/// Every producer's end and the consumer's, a thread each.
+pub(crate) type Threads = (Vec<Box<dyn Tx + Send>>, Box<dyn Rx + Send>);
 
 /// What both ends know of a channel before it exists.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,6 +163,10 @@ pub(crate) trait Tx {
     fn try_send(&mut self, message: &[u8]) -> Result<bool, SendError> {
         self.send(message).map(|()| true)
     }
+    /// Sends all of at most `Transport::batch` messages, waiting for room.
+    fn send_batch(&mut self, messages: &[Vec<u8>]) -> Result<(), SendError> {
+        messages.iter().try_for_each(|message| self.send(message))
+    }
 }
 
 /// Is shown the bytes of one message.
@@ -107,9 +176,13 @@ pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + 'a;
 pub(crate) trait Rx {
     /// Waits for a message and shows it.
     fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()>;
-    /// Shows a message if there is one. Transports without such a call wait instead.
+    /// Shows a message if there is one. Floors, which nobody asks, wait instead.
     fn try_recv(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
         self.recv(sink).map(|()| true)
+    }
+    /// Waits for a message and shows all that are there; says how many.
+    fn recv_batch(&mut self, sink: &mut Sink<'_>) -> Result<u64> {
+        self.recv(sink).map(|()| 1)
     }
     /// What the channel says about itself: repairs after dead producers, and messages discarded.
     fn repairs(&self) -> Option<(u64, u64)> {
@@ -160,17 +233,25 @@ struct Owned {
 }
 
 /// All transports, in the order of the tables.
-pub(crate) const ALL: [&dyn Transport; 10] = [
+pub(crate) const ALL: [&dyn Transport; 18] = [
     &ipmpsc::COPYING,
     &ipmpsc::ZERO_COPY,
     &ipmpsc::BYTES,
+    &ipmpsc::BATCH,
     &ipmpsc_0_5_1::COPYING,
     &ipmpsc_0_5_1::ZERO_COPY,
     &ipc_channel::Typed,
     &ipc_channel::Bytes,
     &pipe::Pipe,
-    &unix_socket::UnixSocket,
+    &unix_seqpacket::UnixSeqpacket,
+    &unix_stream::UnixStream,
+    &tcp::Tcp,
+    &posix_mq::PosixMq,
+    &iceoryx2::Iceoryx2,
     &null::Null,
+    &mpsc_threads::MpscThreads,
+    &memcpy::Memcpy,
+    &cache_line::CacheLine,
 ];
 
 /// The transport of this name.
@@ -178,9 +259,16 @@ pub(crate) fn find(name: &str) -> Option<&'static dyn Transport> {
     ALL.into_iter().find(|transport| transport.name() == name)
 }
 
+/// Removes what this channel of the run with this folder, or any of its channels, has left in other
+/// places.
+pub(crate) fn remove_outside(folder: &Path, channel: Option<&str>) {
+    posix_mq::unlink_all(folder, channel);
+    iceoryx2::remove_all(folder, channel);
+}
+
 /// Whether the promises of this transport are ours.
 pub(crate) fn is_ours(name: &str) -> bool {
-    matches!(name, "ipmpsc" | "ipmpsc-zero-copy" | "ipmpsc-bytes")
+    matches!(name, "ipmpsc" | "ipmpsc-zero-copy" | "ipmpsc-bytes" | "ipmpsc-batch")
 }
 
 #[cfg(test)]

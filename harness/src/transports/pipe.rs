@@ -65,6 +65,7 @@ fn resize(pipe: impl AsFd, bytes: u64) {
 
 struct Pipes {
     paths: Vec<PathBuf>,
+    /// Held until the producers have come, so that none of them has to wait.
     files: Vec<File>,
     setup: Setup,
 }
@@ -79,7 +80,9 @@ impl Bound for Pipes {
     }
 
     fn accept(self: Box<Self>) -> Result<Box<dyn Rx>> {
+        // Opened once more, as this time it waits for a writer: without one, a read is at an end.
+        let files = self.paths.iter().map(File::open).collect::<Result<_, _>>().context("open")?;
         let longest = usize::try_from(self.setup.message_max)?;
-        Ok(Box::new(FramedRx::new(self.files, longest)))
+        Ok(Box::new(FramedRx::new(files, longest)))
     }
 }
