@@ -13,7 +13,7 @@ export RUST_BACKTRACE="${RUST_BACKTRACE:-1}"
 
 steps=("$@")
 if [ ${#steps[@]} -eq 0 ]; then
-  steps=(lint workflows doc readme test loom compat release-clean smoke)
+  steps=(lint workflows doc readme test loom compat release-clean smoke seeds iceoryx2 report page)
 fi
 
 summary=()

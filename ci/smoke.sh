@@ -11,10 +11,10 @@ cargo run -p harness --locked -- --producers 4 --for 2s --size 1k --transport ip
   --out "$out"
 { set +x; } 2>/dev/null
 
-for file in report.md runs.jsonl env.json; do
+for file in report.md index.html summary.csv runs.jsonl env.json; do
   if [ ! -s "$out/$file" ]; then
     echo "ci/smoke.sh: $out/$file is missing or empty" >&2
     exit 1
   fi
 done
-echo "report.md, runs.jsonl and env.json are there, $(wc -l <"$out/runs.jsonl") rows"
+echo "report, page, rows and environment are there, $(wc -l <"$out/runs.jsonl") rows"

@@ -37,8 +37,8 @@ fn main() {
     println!("cargo:rustc-env=HARNESS_SOURCES={:016x}", hash_of(&sources));
 }
 
-/// A hash (FNV-1a) over the names and bytes of all Rust files below `folder`, the same in a checkout, in
-/// an archive, and where git makes other line ends.
+/// A hash (FNV-1a) over the names and bytes of all Rust files below `folder`, the same in a
+/// checkout, in an archive, and where git makes other line ends.
 fn hash_of(folder: &Path) -> u64 {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];

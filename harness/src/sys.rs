@@ -1,7 +1,8 @@
 //! The only file with `unsafe` code, and the only one that talks to the OS below `std`.
 //!
 //! Owns the clock every process of a run shares, resource usage, shared words in a mapped file,
-//! message queues, and what Linux offers against orphans. Knows nothing of messages, rows or commands.
+//! message queues, and what Linux offers against orphans. Knows nothing of messages, rows or
+//! commands.
 //!
 //! Invariant 1: a `SharedWords` mapping is page-aligned and exactly `8 * len` bytes long, and no
 //! process ever shortens its file, so every index below `len` is a valid, aligned `u64`.

@@ -1,7 +1,14 @@
-//! The atomics of the ring: std's, or loom's when the model checker drives them. Nothing else.
+//! The atomics of the ring: std's, or loom's when the model checker drives them, or in unit tests
+//! the simulation's, which are std's unless it drives them. Nothing else.
+
+#[cfg(not(any(loom, test)))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
+
+#[cfg(all(test, not(loom)))]
+pub(crate) use crate::ring::sim::stepped::{AtomicU32, AtomicU64};
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+pub(crate) use std::sync::atomic::fence;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};

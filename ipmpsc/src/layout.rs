@@ -457,7 +457,7 @@ impl View {
         let end = (offset + len.min(PREFETCH_BYTES)).min(self.geometry.capacity);
         let mut at = offset & !63;
         while at < end {
-            #[cfg(all(target_arch = "x86_64", not(loom)))]
+            #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
             // SAFETY: an address inside the ring, by `end`; and the instruction, which every
             // x86-64 processor has, if only as a no-op, neither reads, writes nor faults.
             // (`_mm_prefetch` for writing compiles to a prefetch for reading.)

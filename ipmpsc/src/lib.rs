@@ -75,6 +75,7 @@ mod error;
 mod fault;
 #[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod layout;
+mod mutants;
 #[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod ring;
 

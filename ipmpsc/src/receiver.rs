@@ -11,6 +11,7 @@ use crate::event::{Deadline, Learned, Lull, Next, Patience, Spin};
 use crate::fault::hit;
 use crate::layout::RecordWord;
 use crate::message::{Drained, Message, ZeroCopyContext};
+use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
 use crate::ring::{Cursor, Peeked, Refused};
@@ -534,14 +535,16 @@ impl End {
     /// Sleeps unless something has changed since `busy` was seen.
     fn sleep(&self, place: &mut Place, busy: Option<RecordWord>, nap: Duration) -> Result<()> {
         let ring = &self.region.ring;
-        ring.arm_receiver();
+        mutant!("arm-late", (), ring.arm_receiver());
         let unchanged = match ring.peek(place.cursor()) {
             Ok(Peeked::Empty) => busy.is_none(),
             Ok(Peeked::Busy(word)) => busy == Some(word),
             _ => false,
         };
+        hit("sleep-looked");
         // A pad or a skipped record may have been passed just now, and a sender wait for its space.
         let freed = ring.has_freed(place.cursor());
+        mutant!("arm-late", ring.arm_receiver());
         if unchanged && !freed && !ring.is_closed() {
             self.region.sleep_as_receiver(nap);
         }
@@ -600,7 +603,7 @@ impl End {
     #[cold]
     fn recover(&self, place: &mut Place, busy: RecordWord) -> bool {
         let region = &self.region;
-        if !region.is_dead(busy.0) {
+        if !mutant!("reclaim-without-proof", true, region.is_dead(busy.0)) {
             return false;
         }
         let Ok(me) = region.me(Role::Receiver) else {

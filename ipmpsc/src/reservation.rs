@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, RecordWord, span_of};
+use crate::mutants::mutant;
 use crate::ring::Claim;
 use crate::sender::Sender;
 use std::io::{self, Write};
@@ -98,7 +99,8 @@ impl Reservation<'_> {
         let rest = claim.word.span() - used;
         if rest > 0 {
             // Both spans are multiples of 8, so a header fits.
-            let pad = RecordWord::pad(claim.word.owner(), (rest - HEADER_BYTES) as u32);
+            let len = mutant!("inner-pad-off-by-one", rest, rest - HEADER_BYTES) as u32;
+            let pad = RecordWord::pad(claim.word.owner(), len);
             self.sender.region.ring.write_inner(&claim, used, pad);
         }
         hit("copy-done");
@@ -131,6 +133,7 @@ impl Drop for Reservation<'_> {
             // The parent's, and we are its child.
             return;
         }
+        mutant!("discard-forgotten", return);
         // If the receiver has taken us for dead, it has skipped the record itself.
         if self.sender.region.ring.discard(&claim).is_ok() {
             self.sender.wake_receiver();

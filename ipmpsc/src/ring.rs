@@ -46,13 +46,18 @@
 //! the word by CAS after the kernel said so, which orders memory by itself; the loads of `tail`
 //! and `head_cache` are Acquire all the same, so that the argument does not need the kernel.
 
+#[cfg(all(test, not(loom)))]
+pub(crate) mod sim;
 #[cfg(all(test, loom))]
 pub(crate) mod tests;
+#[cfg(all(test, not(loom)))]
+mod threads;
 
 use crate::atomic::{AtomicU64, Ordering, fence, loom_store_load_fence};
 use crate::error::{Error, Result};
 use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, Owner, RecordWord, State, View, span_of};
+use crate::mutants::mutant;
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 #[cfg(not(loom))]
 use std::ptr::NonNull;
@@ -139,6 +144,7 @@ impl Ring {
     ) -> std::result::Result<Claim, Refused> {
         self.lock(me)?;
         let claim = self.claim_locked(me, span, messages, when_empty);
+        mutant!("lock-kept", return claim);
         self.unlock();
         claim
     }
@@ -149,7 +155,8 @@ impl Ring {
         // SYNC(owner-lives): Release and, where it fails, Acquire: whoever reads an owner here
         // and then its slot must not find the generation from before the owner attached.
         let claim = &self.view.header().producers.claim;
-        match claim.compare_exchange(0, me.word(), AcqRel, Acquire) {
+        let free = mutant!("lock-ignored", claim.load(Relaxed), 0);
+        match claim.compare_exchange(free, me.word(), AcqRel, Acquire) {
             Ok(_) => {
                 hit("claim-locked");
                 Ok(())
@@ -160,8 +167,9 @@ impl Ring {
 
     #[inline]
     fn unlock(&self) {
+        let release = mutant!("unlock-relaxed", Relaxed, Release);
         // SYNC(claim-word): Release publishes all that was done under the word to `lock`.
-        self.view.header().producers.claim.store(0, Release);
+        self.view.header().producers.claim.store(0, release);
     }
 
     /// Who holds the claim word: its value, if it is not free.
@@ -197,9 +205,11 @@ impl Ring {
     #[cold]
     pub(crate) fn free_claim(&self, dead: u64) -> bool {
         let producers = &self.view.header().producers;
+        mutant!("lock-kept-from-the-dead", return false);
+        let word = mutant!("lock-freed-blindly", producers.claim.load(Relaxed), dead);
         // SYNC(claim-word): as `unlock`, for one who cannot. The word names slot and generation,
         // so it cannot be a living holder's: a dead generation never comes back.
-        let freed = producers.claim.compare_exchange(dead, 0, AcqRel, Relaxed).is_ok();
+        let freed = producers.claim.compare_exchange(word, 0, AcqRel, Relaxed).is_ok();
         if freed {
             producers.takeovers.fetch_add(1, Relaxed);
         }
@@ -215,7 +225,7 @@ impl Ring {
         when_empty: bool,
     ) -> std::result::Result<Claim, Refused> {
         let producers = &self.view.header().producers;
-        if producers.closed.load(Relaxed) != 0 {
+        if mutant!("closed-ignored", 0, producers.closed.load(Relaxed)) != 0 {
             return Err(Refused::Failed(Error::Closed));
         }
         loop {
@@ -232,12 +242,13 @@ impl Ring {
             }
             let end = if piece == to_end { 0 } else { offset + piece };
             // Relaxed: published by the Release below, before the receiver can get there.
-            self.view.word(end).store(0, Relaxed);
+            mutant!("terminator-forgotten", (), self.view.word(end).store(0, Relaxed));
             hit("claim-ended");
             // The piece fits the ring, whose messages have 32-bit lengths, unless it is a pad.
             let len = u32::try_from(piece - HEADER_BYTES)
                 .map_err(|_| Refused::Failed(Error::MessageTooLarge))?;
             let word = RecordWord::busy(me, len);
+            mutant!("tail-first", producers.tail.store(tail + piece, Release));
             // SYNC(record-claimed): Release publishes the EMPTY word after the record to a
             // receiver that turns this record into SKIP and goes on to it.
             self.view.word(offset).store(word.0, Release);
@@ -257,7 +268,7 @@ impl Ring {
                 return Ok(claim);
             }
             hit("pad-moved");
-            let pad = RecordWord::pad(me, len);
+            let pad = RecordWord::pad(me, mutant!("pad-off-by-one", len.saturating_sub(8), len));
             self.publish(&claim, pad).map_err(Refused::Failed)?;
         }
     }
@@ -267,7 +278,7 @@ impl Ring {
     fn has_room(&self, tail: u64, span: u64) -> std::result::Result<bool, Refused> {
         let producers = &self.view.header().producers;
         let capacity = self.view.capacity();
-        let wanted = span + HEADER_BYTES;
+        let wanted = mutant!("terminator-no-room", span, span + HEADER_BYTES);
         // The true use is known only when `head` is read, a cache miss; so it is read when the
         // ring seems full, and when the use seems to have grown by an eighth of the ring.
         // Relaxed: read for people only.
@@ -278,11 +289,14 @@ impl Ring {
         if used.saturating_add(wanted) <= limit {
             return Ok(true);
         }
+        let consumer = &self.view.header().consumer;
+        let head = mutant!("head-not-read-again", &producers.head_cache, &consumer.head);
+        let trust = mutant!("place-trusted", true, false);
         // SYNC(space-freed): Acquire pairs with `release`: the receiver has done with the bytes
         // that are about to be overwritten.
-        let head = self.view.header().consumer.head.load(Acquire);
+        let head = head.load(Acquire);
         let used = tail.wrapping_sub(head);
-        if !head.is_multiple_of(8) || used > capacity {
+        if !trust && (!head.is_multiple_of(8) || used > capacity) {
             return Err(Refused::Failed(corrupt(256)));
         }
         // SYNC(space-freed): Release hands the receiver's Release on to later claimers.
@@ -385,9 +399,11 @@ impl Ring {
     #[inline]
     fn publish(&self, claim: &Claim, word: RecordWord) -> Result<()> {
         let header = self.view.word(claim.offset);
+        let order = mutant!("publish-relaxed", Relaxed, SeqCst);
+        let before = mutant!("commit-blind", header.load(Relaxed), claim.word.0);
         // SYNC(record-published): Release publishes the payload, and the EMPTY word after it,
         // to `peek`. SeqCst for the look at `receiver_wait` that follows: SYNC(receiver-wait).
-        let won = header.compare_exchange(claim.word.0, word.0, SeqCst, Relaxed).is_ok();
+        let won = header.compare_exchange(before, word.0, order, Relaxed).is_ok();
         hit("commit-done");
         if won { Ok(()) } else { Err(Error::Evicted) }
     }
@@ -399,6 +415,7 @@ impl Ring {
     pub(crate) fn take_receiver_wake(&self) -> bool {
         loom_store_load_fence();
         let wait = &self.view.header().receiver_wait.0;
+        mutant!("wake-omitted", return false);
         // SYNC(receiver-wait): SeqCst. Either this load sees the 1 of `arm_receiver`, or the
         // receiver's look at the record after it sees what was published.
         wait.load(SeqCst) != 0 && wait.swap(0, SeqCst) != 0
@@ -409,8 +426,9 @@ impl Ring {
         // SYNC(receiver-wait): see `take_receiver_wake`. A swap, not a store, although the memory
         // model needs none: loom does not know that nothing comes between a swap's read and its
         // write, and lets a sender see the 0 of an earlier swap.
-        self.view.header().receiver_wait.0.swap(1, SeqCst);
-        fence(SeqCst);
+        let order = mutant!("receiver-fence-forgotten", Relaxed, SeqCst);
+        self.view.header().receiver_wait.0.swap(1, order);
+        mutant!("receiver-fence-forgotten", (), fence(SeqCst));
     }
 
     /// After the receiver slept or found something. Relaxed: a wake in vain does no harm.
@@ -428,6 +446,7 @@ impl Ring {
 
     /// After a sender was woken: others may sleep as well.
     pub(crate) fn rearm_sender(&self) {
+        mutant!("rearm-forgotten", return);
         // Relaxed: a hint to the receiver's next look.
         self.view.header().space_wait.0.fetch_or(1, Relaxed);
     }
@@ -440,9 +459,10 @@ impl Ring {
     #[cold]
     pub(crate) fn take_space_wake(&self, cursor: &mut Cursor) -> bool {
         cursor.freed = 0;
+        mutant!("space-wake-omitted", return false);
         // SYNC(space-wait): the fence orders the store of `head` before the look at the word,
         // against `arm_sender` and its look at `head`.
-        fence(SeqCst);
+        mutant!("space-fence-forgotten", (), fence(SeqCst));
         let wait = &self.view.header().space_wait.0;
         let word = wait.load(Relaxed);
         // Odd + 1 is even: nobody waits, and it differs from every value slept on before.
@@ -487,12 +507,14 @@ impl Ring {
     #[inline]
     pub(crate) fn peek(&self, cursor: &mut Cursor) -> Result<Peeked> {
         loop {
+            let acquire = mutant!("peek-relaxed", Relaxed, Acquire);
             // SYNC(record-published): Acquire pairs with `publish`; for a BUSY word, with
             // SYNC(record-claimed).
-            let word = RecordWord(self.view.word(cursor.offset).load(Acquire));
+            let word = RecordWord(self.view.word(cursor.offset).load(acquire));
             match word.state() {
                 State::Ready => {
                     self.check_span(cursor, word)?;
+                    mutant!("head-early", self.free_early(cursor.head + word.span()));
                     let offset = cursor.offset + HEADER_BYTES;
                     return Ok(Peeked::Message { offset, len: word.len() });
                 }
@@ -517,13 +539,14 @@ impl Ring {
             bump(&self.view.header().consumer.discarded, 1);
         }
         self.advance(cursor, word.len());
-        self.release(cursor, 0);
+        mutant!("skip-not-passed", (), self.release(cursor, 0));
         Ok(())
     }
 
     #[inline]
     fn check_span(&self, cursor: &Cursor, word: RecordWord) -> Result<()> {
-        if word.span() <= self.view.capacity() - cursor.offset {
+        let trust = mutant!("length-trusted", true, false);
+        if trust || word.span() <= self.view.capacity() - cursor.offset {
             Ok(())
         } else {
             Err(corrupt(self.file_offset(cursor)))
@@ -549,6 +572,11 @@ impl Ring {
         bump(&consumer.received, messages);
         // SYNC(space-freed): Release: the receiver has done with the bytes before `head`.
         consumer.head.store(cursor.head, Release);
+    }
+
+    #[cfg(feature = "mutant")]
+    fn free_early(&self, head: u64) {
+        self.view.header().consumer.head.store(head, Release);
     }
 
     /// When `peek` says empty and the receiver is about to wait: whether that can be true.
@@ -578,7 +606,8 @@ impl Ring {
         let header = self.view.header();
         let word = self.view.word(cursor.offset);
         // SYNC(tail-moved): Acquire.
-        let made = header.producers.tail.load(Acquire) != cursor.head;
+        let moved = header.producers.tail.load(Acquire) != cursor.head;
+        let made = mutant!("reclaim-as-made", true, moved);
         let next = if made { RecordWord::skip(busy.owner(), busy.len()).0 } else { 0 };
         // SYNC(record-claimed): Acquire. A failure means that it is another record by now.
         if word.compare_exchange(busy.0, next, AcqRel, Relaxed).is_ok() {

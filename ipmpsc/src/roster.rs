@@ -15,15 +15,16 @@
 //! to lie at the ring's head while its slot is taken 65,536 times to be held for a living one's,
 //! and then only until that one leaves.
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::Ordering;
 use crate::error::{Error, Result};
 use crate::fault::hit;
 use crate::layout::{Owner, SLOTS_OFFSET, Slot, View};
+use crate::mutants::mutant;
 use crate::sys::{self, ForkPrivate, Life};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// What a mapping wants a slot for: the first slot is kept for a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,8 @@ impl Roster {
         slot.blocked.store(0, Relaxed);
         slot.pid.store(std::process::id(), Relaxed);
         // The slot is ours, so nobody else counts it.
-        let generation = slot.generation.load(Relaxed).wrapping_add(1);
+        let more = mutant!("generation-kept", 0, 1);
+        let generation = slot.generation.load(Relaxed).wrapping_add(more);
         // SYNC(owner-lives): Release pairs with the Acquire in `is_dead`.
         slot.generation.store(generation, Release);
         hit("attach-counted");
@@ -155,13 +157,15 @@ impl Roster {
             return true;
         };
         // SYNC(owner-lives): Acquire.
-        if slot.generation.load(Acquire) as u16 != owner.generation {
+        let checked = mutant!("generation-ignored", false, true);
+        if checked && slot.generation.load(Acquire) as u16 != owner.generation {
             return true;
         }
         !self.is_locked(owner.slot.into())
     }
 
     fn is_locked(&self, slot: u32) -> bool {
+        mutant!("locks-unseen", return false);
         // If the system does not say, it lives.
         let ask = |file: &File| sys::is_locked(file, lock_byte(slot)).unwrap_or(true);
         if ask(&self.file) {
@@ -261,7 +265,8 @@ impl Roster {
             // SYNC(receiver-role): Acquire pairs with the Release of `leave_role`.
             let before = owner.load(Acquire);
             let free = before == 0 || before == crate::layout::RECEIVER_GONE;
-            if !free && !self.is_dead(view, before) {
+            let kept = mutant!("role-taken-from-the-living", false, true);
+            if kept && !free && !self.is_dead(view, before) {
                 return Err(Error::ReceiverExists);
             }
             // SYNC(owner-lives), SYNC(receiver-role): AcqRel.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::{Deadline, Learned, Next, Patience, Spin};
 use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, Owner, RecordWord, span_of};
+use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
 use crate::reservation::Reservation;
@@ -437,6 +438,7 @@ impl Sender {
             return Ok(false);
         };
         hit("claim-done");
+        mutant!("commit-before-copy", self.publish(&claim, bytes.len() as u32)?);
         let half = bytes.len() / 2;
         if cfg!(feature = "fault") {
             self.region.ring.write(&claim, 0, &bytes[..half]);
@@ -445,7 +447,7 @@ impl Sender {
         self.region.ring.write(&claim, 0, bytes);
         hit("copy-done");
         // A slice that was claimed for fits 32 bits.
-        self.publish(&claim, bytes.len() as u32)?;
+        mutant!("commit-before-copy", (), self.publish(&claim, bytes.len() as u32)?);
         Ok(true)
     }
 
@@ -642,8 +644,9 @@ impl Sender {
 
     #[inline]
     pub(crate) fn publish(&self, claim: &Claim, len: u32) -> Result<()> {
+        mutant!("wake-before-commit", self.wake_receiver());
         self.region.ring.commit(claim, len)?;
-        self.wake_receiver();
+        mutant!("wake-before-commit", (), self.wake_receiver());
         Ok(())
     }
 

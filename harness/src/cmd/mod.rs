@@ -13,6 +13,7 @@ use anyhow::Result;
 
 use crate::{
     args::{Options, Order},
+    machine,
     session::{Ending, Session},
 };
 
@@ -47,6 +48,10 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
         | Order::Doctor => {}
     }
     let mut session = Session::start(options)?;
+    if matches!(order, Order::All | Order::Compare) {
+        let processes = session.options.producers + 1;
+        machine::oversubscribed(processes).iter().for_each(|note| session.progress.say(note));
+    }
     match order {
         Order::Verify { only } => verify::run(&mut session, only.as_deref())?,
         Order::Compare => {

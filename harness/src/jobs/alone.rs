@@ -5,14 +5,14 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{
-    clock_interval, ping_pong, receive,
+    clock_interval, ping_pong,
     throughput::{self, Plan},
 };
 use crate::{
     payload::{Bodies, Expected},
     protocol::{Job, Report},
     sys::{self, Processor, now_ns},
-    transports::{Floor, Rx, Setup, Tx, Word},
+    transports::{Floor, Setup, Through, Word},
 };
 
 /// Messages of one size as fast as they go, by bodies made before the clock, one a producer.
@@ -24,9 +24,8 @@ pub(crate) fn throughput(
 ) -> Result<Report> {
     match floor {
         Floor::Turns(ends) => {
-            let (mut tx, mut rx) = ends(&job.setup);
             let mut bodies = bodies.into_iter().next().context("one producer")?;
-            by_turns(job, plan, &mut bodies, &mut *tx, &mut *rx)
+            by_turns(job, plan, &mut bodies, &mut *ends(&job.setup))
         }
         Floor::Threads(ends) => {
             let (txs, mut rx) = ends(&job.setup);
@@ -47,8 +46,7 @@ fn by_turns(
     job: &Job,
     plan: Plan,
     bodies: &mut Bodies,
-    tx: &mut dyn Tx,
-    rx: &mut dyn Rx,
+    channel: &mut dyn Through,
 ) -> Result<Report> {
     let mut expected = Expected::new(job.seed, 1, plan.size);
     let interval = clock_interval(plan.size);
@@ -64,8 +62,9 @@ fn by_turns(
                 return Ok(throughput::report(&expected, sequence, start));
             }
         }
-        tx.send(bodies.stamp(sequence))?;
-        receive(rx, |message| expected.check(message))?;
+        let mut verdict = Ok(false);
+        channel.pass(bodies.stamp(sequence), &mut |message| verdict = expected.check(message))?;
+        verdict.map_err(|what| anyhow!("{what}"))?;
         sequence += 1;
     }
 }

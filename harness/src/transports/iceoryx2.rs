@@ -1,8 +1,9 @@
-//! iceoryx2's publish-subscribe, set to lose nothing: a publisher for each producer, one subscriber.
+//! iceoryx2's publish-subscribe, set to lose nothing: a publisher for each producer, one
+//! subscriber.
 //!
 //! It has no blocking receive without a second service for events, which costs a system call a
-//! message. So the consumer polls, first spinning and then yielding, as its own examples do; that is
-//! the fastest form and one that never sleeps. Its publishers wait for room in the same manner.
+//! message. So the consumer polls, first spinning and then yielding, as its own examples do; that
+//! is the fastest form and one that never sleeps. Its publishers wait for room in the same manner.
 //!
 //! Its files are in the run folder, but its shared memory is where the OS puts it, under names that
 //! begin with `prefix`.

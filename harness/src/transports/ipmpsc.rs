@@ -47,8 +47,8 @@ impl Transport for Ipmpsc {
             Form::ZeroCopy => "typed: a struct of bytes, received as a borrow of the ring",
             Form::Bytes => "raw bytes, received as a borrow of the ring",
             Form::Batch => {
-                "typed: structs of bytes, up to 32 with one claim, received as borrows of the ring, \
-                 up to 32 with one release"
+                "typed: structs of bytes, up to 32 with one claim, received as borrows of the \
+                 ring, up to 32 with one release"
             }
         }
     }

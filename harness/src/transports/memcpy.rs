@@ -3,11 +3,9 @@
 //! One thread goes round a buffer as large as the ring, so that a message meets memory as cold as a
 //! ring's would be.
 
-use std::{cell::RefCell, rc::Rc};
+use anyhow::{Context, Result};
 
-use anyhow::Result;
-
-use super::{Floor, Pair, Rx, SendError, Setup, Sink, Transport, Tx};
+use super::{Floor, Setup, Sink, Through, Transport};
 
 /// A cyclic copy.
 #[derive(Debug)]
@@ -28,68 +26,65 @@ impl Transport for Memcpy {
     }
 
     fn floor(&self) -> Option<Floor> {
-        Some(Floor::Turns(|setup: &Setup| cyclic(setup.ring_bytes, setup.message_max)))
+        Some(Floor::Turns(|setup: &Setup| {
+            Box::new(Buffer::new(setup.ring_bytes, setup.message_max))
+        }))
     }
 }
 
 /// Messages begin at a cache line, as they do in a ring that is kind to its copies.
 const LINE: usize = 64;
 
-/// Both ends of a buffer of so many bytes, for one thread and messages up to `longest`.
-pub(super) fn cyclic(bytes: u64, longest: u64) -> Pair {
-    let bytes = usize::try_from(bytes.max(longest)).expect("args keeps rings below the memory");
-    let memory = vec![0; bytes + LINE];
-    let base = memory.as_ptr().align_offset(LINE);
-    let end = base + bytes;
-    let buffer = Rc::new(RefCell::new(Buffer { memory, base, end, start: base, len: 0 }));
-    (Box::new(End(Rc::clone(&buffer))), Box::new(End(buffer)))
-}
-
+/// Goes round in this.
 struct Buffer {
     memory: Vec<u8>,
     /// The first byte and the one after the last.
     base: usize,
     end: usize,
-    /// The message.
-    start: usize,
-    len: usize,
+    /// Where the next message begins.
+    next: usize,
 }
 
-struct End(Rc<RefCell<Buffer>>);
-
-impl Tx for End {
-    fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        let buffer = &mut *self.0.borrow_mut();
-        let next = (buffer.start + buffer.len).next_multiple_of(LINE);
-        buffer.start = if next + message.len() > buffer.end { buffer.base } else { next };
-        buffer.len = message.len();
-        let room = buffer.memory.get_mut(buffer.start..buffer.start + message.len());
-        room.ok_or(SendError::TooLarge)?.copy_from_slice(message);
-        Ok(())
+impl Buffer {
+    /// A buffer of so many bytes, for messages up to `longest`.
+    fn new(bytes: u64, longest: u64) -> Buffer {
+        let bytes = usize::try_from(bytes.max(longest)).expect("args keeps rings below the memory");
+        let memory = vec![0; bytes + LINE];
+        let base = memory.as_ptr().align_offset(LINE);
+        Buffer { memory, base, end: base + bytes, next: base }
     }
 }
 
-impl Rx for End {
-    fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        let buffer = self.0.borrow();
-        sink(&buffer.memory[buffer.start..buffer.start + buffer.len]);
+impl Through for Buffer {
+    fn pass(&mut self, message: &[u8], sink: &mut Sink<'_>) -> Result<()> {
+        let start = if self.next + message.len() > self.end { self.base } else { self.next };
+        let end = start + message.len();
+        let room = self.memory.get_mut(start..end).context("a message longer than was said")?;
+        room.copy_from_slice(message);
+        sink(room);
+        self.next = end.next_multiple_of(LINE);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn messages_go_round_the_buffer_and_are_read_where_they_lie() {
-        let (mut tx, mut rx) = cyclic(256, 100);
+        let mut buffer = Buffer::new(256, 100);
+        let mut places = BTreeSet::new();
         for byte in 0..10 {
-            tx.send(&[byte; 100]).expect("it fits");
-            let mut seen = Vec::new();
-            rx.recv(&mut |message| seen.extend_from_slice(message)).expect("it is there");
-            assert_eq!(seen, [byte; 100]);
+            let mut see = |message: &[u8]| {
+                assert_eq!(message, [byte; 100]);
+                places.insert(message.as_ptr().addr());
+            };
+            buffer.pass(&[byte; 100], &mut see).expect("it fits");
         }
-        assert!(matches!(tx.send(&[0; 400]), Err(SendError::TooLarge)));
+        assert_eq!(places.len(), 2, "two of them fit at a time");
+        assert!(buffer.pass(&[0; 400], &mut |_| {}).is_err());
     }
 }

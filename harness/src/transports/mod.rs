@@ -107,7 +107,7 @@ pub(crate) trait Transport: Sync {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Floor {
     /// One thread that sends and receives by turns.
-    Turns(fn(&Setup) -> Pair),
+    Turns(fn(&Setup) -> Box<dyn Through>),
     /// A thread for each producer and one for the consumer.
     Threads(fn(&Setup) -> Threads),
     /// Two threads and a word that goes to and fro.
@@ -115,7 +115,11 @@ pub(crate) enum Floor {
 }
 
 /// Both ends of what one thread uses.
-pub(crate) type Pair = (Box<dyn Tx>, Box<dyn Rx>);
+pub(crate) trait Through {
+    /// Takes a message and shows it.
+    fn pass(&mut self, message: &[u8], sink: &mut Sink<'_>) -> Result<()>;
+}
+
 /// Every producer's end and the consumer's, a thread each.
 pub(crate) type Threads = (Vec<Box<dyn Tx + Send>>, Box<dyn Rx + Send>);
 

@@ -1,8 +1,8 @@
 //! A POSIX message queue that all producers share.
 //!
-//! The kernel keeps it in a namespace of its own, where no run folder holds it. So a file in the run
-//! folder names it, and whoever removes that file or folder removes the queue as well. It holds few
-//! messages and short ones, unless the machine's owner has raised the limits.
+//! The kernel keeps it in a namespace of its own, where no run folder holds it. So a file in the
+//! run folder names it, and whoever removes that file or folder removes the queue as well. It holds
+//! few messages and short ones, unless the machine's owner has raised the limits.
 
 use std::{
     fs::{self, File},

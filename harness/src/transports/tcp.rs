@@ -1,8 +1,8 @@
 //! TCP over the loopback interface, one connection a producer: what works unchanged when the other
 //! process moves to another machine.
 //!
-//! `framed` says how messages lie in it. Its buffers are the kernel's, which sizes them by itself as
-//! long as nobody sets them.
+//! `framed` says how messages lie in it. Its buffers are the kernel's, which sizes them by itself
+//! as long as nobody sets them.
 
 use std::{
     fs::File,

@@ -1,7 +1,7 @@
 //! Unix domain sockets that carry bytes, one connection a producer.
 //!
-//! `framed` says how messages lie in them. How to listen and to connect is the same for sockets that
-//! keep messages apart.
+//! `framed` says how messages lie in them. How to listen and to connect is the same for sockets
+//! that keep messages apart.
 
 use std::{fs::File, os::fd::OwnedFd};
 

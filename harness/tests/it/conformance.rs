@@ -1,5 +1,5 @@
-//! Every transport between real processes, and every floor in one: what the list names is delivered,
-//! measured or explained.
+//! Every transport between real processes, and every floor in one: what the list names is
+//! delivered, measured or explained.
 
 use std::{collections::BTreeSet, fs};
 

@@ -283,6 +283,25 @@ fn a_receiver_killed_inside_recovery_leaves_it_to_the_next() {
 }
 
 #[test]
+fn a_receiver_stopped_between_its_last_look_and_its_sleep_is_woken() {
+    let mut shortest = Duration::MAX;
+    for _ in 0..5 {
+        let (_folder, path) = folder();
+        let sender = Sender::new(small_ring(&path));
+        let args = [path.as_str(), "copy"];
+        let mut child = Child::start_to_fail("kills::receiver", &args, "sleep-looked:stop");
+        child.wait_stopped();
+        sender.send(&Note::new(1, 0, 16)).expect("it fits");
+        let began = Instant::now();
+        child.signal(libc::SIGCONT);
+        assert_eq!(child.hear(), "0");
+        shortest = shortest.min(began.elapsed());
+    }
+    // Unwoken, each would sleep to the end of its nap, which is 95 ms.
+    assert!(shortest < Duration::from_millis(60), "the shortest of five took {shortest:?}");
+}
+
+#[test]
 fn senders_killed_side_by_side_do_not_hold_up_the_one_behind_them() {
     let (_folder, path) = folder();
     let mut receiver = Receiver::new(small_ring(&path));

@@ -10,6 +10,7 @@
 mod children;
 mod costs;
 mod files;
+mod images;
 #[cfg(feature = "fault")]
 mod kills;
 mod lifecycle;

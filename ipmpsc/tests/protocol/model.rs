@@ -1,0 +1,791 @@
+//! The protocol as a Stateright model: one access of shared memory is one step, any process may be
+//! killed between two, and a process that is stopped is one whose next step does not come.
+//!
+//! Left out, since they are hints or follow the rest: `head_cache` (an older `head`, so a claim
+//! refused too often), the counters, batches and shortened records (one BUSY record like any
+//! other), `Closed`, deadlines. Memory is sequentially consistent; a store that a missing fence
+//! would let be seen late is a planted bug here (`Bug::ArmLate` and the like).
+
+use stateright::{Model, Property};
+
+/// Words of the largest ring, senders, and slots of the largest model.
+const WORDS: usize = 8;
+const SENDERS: usize = 3;
+const SLOTS: usize = SENDERS + 1;
+/// Messages of the longest sender, as bits.
+type Set = u8;
+
+/// A deliberate bug of the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// `claim` stores no EMPTY word after its record.
+    NoTerminator,
+    /// `claim` counts no room for that word.
+    NoRoomForTerminator,
+    /// `tail` moves before the record is marked.
+    TailFirst,
+    /// `head` moves before the message is read.
+    HeadEarly,
+    /// The receiver says that it sleeps after its last look (or before it, without a fence).
+    ArmLate,
+    /// The look for a sleeping receiver comes before the commit (or after it, without a fence).
+    WakeEarly,
+    /// A commit wakes nobody.
+    NoWake,
+    /// A sender says that it sleeps after its last look (or before it, without a fence).
+    SenderArmLate,
+    /// Freed space wakes nobody.
+    NoSpaceWake,
+    /// A woken sender does not say that others may sleep.
+    NoRearm,
+    /// A record is taken from a sender that is not known to be dead.
+    NoProof,
+    /// Whoever has the slot is taken for its former owner.
+    NoGeneration,
+    /// The claim word is freed whoever holds it by now.
+    FreeBlindly,
+    /// A dead holder's claim word stays.
+    KeepClaim,
+    /// A record that was never made is skipped as if it had been.
+    SkipUnmade,
+}
+
+/// A ring and those who use it.
+#[derive(Clone, Debug)]
+pub(crate) struct Protocol {
+    pub(crate) words: u8,
+    /// By sender: its messages, in words of payload.
+    pub(crate) messages: Vec<Vec<u8>>,
+    /// How often a sender may be killed, and then replaced or not.
+    pub(crate) kills: u8,
+    /// How often the receiver may be killed and replaced.
+    pub(crate) receiver_kills: u8,
+    /// Whether a sleep may end by itself.
+    pub(crate) naps: bool,
+    pub(crate) bug: Option<Bug>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owner {
+    slot: u8,
+    generation: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Word {
+    Empty,
+    Busy(Owner, u8),
+    Ready(u8),
+    /// Pads, and records given up.
+    Passed(u8),
+    Payload {
+        sender: u8,
+        message: u8,
+        at: u8,
+    },
+}
+
+/// What a sender does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Send {
+    Attach,
+    Count,
+    Lock,
+    Free(Owner),
+    Look,
+    End,
+    Mark,
+    Move,
+    Pad,
+    Unlock,
+    Copy(u8),
+    Commit,
+    /// Whether the receiver sleeps; and whether that is because the ring is full.
+    WakeLook(bool),
+    WakeTake(bool),
+    Wake(bool),
+    UnlockFull,
+    Arm,
+    LookAgain,
+    Sleep,
+    Asleep,
+    Rearm,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sender {
+    next: Send,
+    me: Owner,
+    /// The message that it sends.
+    message: u8,
+    /// The claim being made: where and how long.
+    at: u8,
+    piece: u8,
+    /// The senders' word has changed since it was armed.
+    stale: bool,
+    /// With `Bug::WakeEarly`: what it saw before the commit.
+    saw_sleeper: Option<bool>,
+    committed: Set,
+    received: Set,
+}
+
+/// What the receiver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Receive {
+    Attach,
+    Count,
+    TakeRole,
+    Peek,
+    /// Frees the message that it has handled.
+    Release,
+    Pass(u8),
+    Recover(Owner, u8),
+    Free(Owner),
+    RecoverLook(Owner, u8),
+    RecoverSwap(Owner, u8, bool),
+    RecoverUnlock,
+    /// The look for sleeping senders; whether the receiver sleeps after it.
+    SpaceLook(bool),
+    SpaceWake(bool),
+    Arm,
+    PeekAgain,
+    Sleep,
+    Asleep,
+    Disarm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Receiver {
+    next: Receive,
+    me: Owner,
+    place: u8,
+    freed: u8,
+    /// The word that it waits to see changed.
+    seen: Word,
+    /// The message handled and not yet freed.
+    handled: Option<(u8, u8)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    memory: [Word; WORDS],
+    claim: Option<Owner>,
+    tail: u8,
+    head: u8,
+    generations: [u8; SLOTS],
+    /// By slot: the process that has it locked; the receiver is `SENDERS`.
+    locks: [Option<u8>; SLOTS],
+    receiver_wait: bool,
+    /// Whether the senders' word is odd. That its value never comes back is `Sender::stale`.
+    space_wait: bool,
+    role: Option<Owner>,
+    senders: [Sender; SENDERS],
+    receiver: Receiver,
+    /// What a dead receiver has handled and not freed: it comes again.
+    again: Option<(u8, u8)>,
+    kills: u8,
+    receiver_kills: u8,
+    /// The promise that is broken.
+    broken: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Sender(u8),
+    /// The receiver's step; where it wakes a sender, which.
+    Receiver(u8),
+    SenderNapEnds(u8),
+    ReceiverNapEnds,
+    /// A sender dies, and is replaced by one that goes on with the next message, or not.
+    KillSender(u8, bool),
+    KillReceiver,
+}
+
+impl Action {
+    /// Whether others may rely on its happening.
+    pub(crate) fn is_fault(self) -> bool {
+        matches!(self, Self::KillSender(..) | Self::KillReceiver)
+    }
+}
+
+const NOBODY: Owner = Owner { slot: 0, generation: 0 };
+
+impl State {
+    fn locked_by(&mut self, process: u8, first: u8) -> Option<u8> {
+        let slot = (usize::from(first)..SLOTS).find(|&slot| self.locks[slot].is_none())?;
+        self.locks[slot] = Some(process);
+        Some(slot as u8)
+    }
+
+    fn unlock_slots(&mut self, process: u8) {
+        for lock in self.locks.iter_mut().filter(|lock| **lock == Some(process)) {
+            *lock = None;
+        }
+    }
+
+    fn count(&mut self, slot: u8) -> Owner {
+        let generation = &mut self.generations[usize::from(slot)];
+        *generation += 1;
+        Owner { slot, generation: *generation }
+    }
+
+    fn breaks(&mut self, promise: &'static str) {
+        self.broken.get_or_insert(promise);
+    }
+}
+
+impl Protocol {
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    fn is_dead(&self, state: &State, owner: Owner) -> bool {
+        let slot = usize::from(owner.slot);
+        let other = state.generations[slot] != owner.generation && !self.has(Bug::NoGeneration);
+        other || state.locks[slot].is_none()
+    }
+
+    fn offset(&self, position: u8) -> usize {
+        usize::from(position % self.words)
+    }
+
+    fn to_end(&self, position: u8) -> u8 {
+        self.words - position % self.words
+    }
+
+    /// Words of a sender's record.
+    fn span(&self, sender: usize, message: u8) -> u8 {
+        1 + self.messages[sender][usize::from(message)]
+    }
+
+    fn has_room(&self, state: &State, piece: u8) -> bool {
+        let terminator = u8::from(!self.has(Bug::NoRoomForTerminator));
+        piece + terminator <= self.words - (state.tail - state.head)
+    }
+
+    fn may_fit(&self, state: &State, sender: usize) -> bool {
+        let span = self.span(sender, state.senders[sender].message);
+        span.min(self.to_end(state.tail)) < self.words - (state.tail - state.head)
+    }
+
+    /// A sender's step; false if it cannot make one.
+    fn send(&self, state: &mut State, sender: usize) -> bool {
+        let it = state.senders[sender];
+        let next = match it.next {
+            Send::Done | Send::Asleep => return false,
+            Send::Attach => match state.locked_by(sender as u8, 1) {
+                Some(slot) => {
+                    state.senders[sender].me = Owner { slot, generation: 0 };
+                    Send::Count
+                }
+                None => return false,
+            },
+            Send::Count => {
+                state.senders[sender].me = state.count(it.me.slot);
+                self.next_message(it.message, sender)
+            }
+            Send::Lock => match state.claim {
+                None => {
+                    state.claim = Some(it.me);
+                    Send::Look
+                }
+                Some(holder) if self.is_dead(state, holder) && !self.has(Bug::KeepClaim) => {
+                    Send::Free(holder)
+                }
+                Some(_) => return false,
+            },
+            Send::Free(dead) => {
+                if state.claim == Some(dead) || self.has(Bug::FreeBlindly) {
+                    state.claim = None;
+                }
+                Send::Lock
+            }
+            _ => return self.claim_or_copy(state, sender),
+        };
+        state.senders[sender].next = next;
+        true
+    }
+
+    fn next_message(&self, message: u8, sender: usize) -> Send {
+        if usize::from(message) < self.messages[sender].len() { Send::Lock } else { Send::Done }
+    }
+
+    fn claim_or_copy(&self, state: &mut State, sender: usize) -> bool {
+        let it = state.senders[sender];
+        let span = self.span(sender, it.message);
+        let at = self.offset(it.at);
+        let next = match it.next {
+            Send::Look => {
+                let piece = span.min(self.to_end(state.tail));
+                if self.has_room(state, piece) {
+                    let it = &mut state.senders[sender];
+                    (it.at, it.piece) = (state.tail, piece);
+                    Send::End
+                } else {
+                    Send::UnlockFull
+                }
+            }
+            Send::End => {
+                if !self.has(Bug::NoTerminator) {
+                    state.memory[self.offset(it.at + it.piece)] = Word::Empty;
+                }
+                if self.has(Bug::TailFirst) { Send::Move } else { Send::Mark }
+            }
+            Send::Mark => {
+                state.memory[at] = Word::Busy(it.me, it.piece);
+                let after = if it.piece < span { Send::Pad } else { Send::Unlock };
+                if self.has(Bug::TailFirst) { after } else { Send::Move }
+            }
+            Send::Move => {
+                state.tail = it.at + it.piece;
+                let after = if it.piece < span { Send::Pad } else { Send::Unlock };
+                if self.has(Bug::TailFirst) { Send::Mark } else { after }
+            }
+            Send::Pad => {
+                if state.memory[at] != Word::Busy(it.me, it.piece) {
+                    state.breaks("a pad was taken from the living");
+                }
+                state.memory[at] = Word::Passed(it.piece);
+                Send::Look
+            }
+            Send::Unlock | Send::UnlockFull => {
+                if state.claim != Some(it.me) {
+                    state.breaks("the claim word was taken from the living");
+                }
+                state.claim = None;
+                if it.next == Send::Unlock { Send::Copy(0) } else { Send::WakeLook(true) }
+            }
+            Send::Copy(done) => {
+                let payload = Word::Payload { sender: sender as u8, message: it.message, at: done };
+                state.memory[at + 1 + usize::from(done)] = payload;
+                if done + 2 < span { Send::Copy(done + 1) } else { Send::Commit }
+            }
+            Send::Commit => return self.commit(state, sender),
+            _ => return self.wake_or_sleep(state, sender),
+        };
+        state.senders[sender].next = next;
+        true
+    }
+
+    fn commit(&self, state: &mut State, sender: usize) -> bool {
+        let it = state.senders[sender];
+        if self.has(Bug::WakeEarly) && it.saw_sleeper.is_none() {
+            state.senders[sender].saw_sleeper = Some(state.receiver_wait);
+            return true;
+        }
+        let word = &mut state.memory[self.offset(it.at)];
+        if *word != Word::Busy(it.me, it.piece) {
+            state.breaks("a record was taken from the living");
+            return true;
+        }
+        *word = Word::Ready(it.piece);
+        let it = &mut state.senders[sender];
+        it.committed |= 1 << it.message;
+        let next = match it.saw_sleeper.take() {
+            None => Send::WakeLook(false),
+            Some(true) => Send::WakeTake(false),
+            Some(false) => self.after_wake(state, sender, false),
+        };
+        state.senders[sender].next = next;
+        true
+    }
+
+    fn wake_or_sleep(&self, state: &mut State, sender: usize) -> bool {
+        let it = state.senders[sender];
+        let next = match it.next {
+            Send::WakeLook(full) if state.receiver_wait && !self.has(Bug::NoWake) => {
+                Send::WakeTake(full)
+            }
+            Send::WakeTake(full) if std::mem::take(&mut state.receiver_wait) => Send::Wake(full),
+            Send::Wake(full) => {
+                if state.receiver.next == Receive::Asleep {
+                    state.receiver.next = Receive::Disarm;
+                }
+                self.after_wake(state, sender, full)
+            }
+            Send::WakeLook(full) | Send::WakeTake(full) => self.after_wake(state, sender, full),
+            Send::Arm => {
+                if !self.has(Bug::SenderArmLate) {
+                    state.space_wait = true;
+                }
+                state.senders[sender].stale = false;
+                Send::LookAgain
+            }
+            Send::LookAgain if self.may_fit(state, sender) => Send::Lock,
+            Send::LookAgain => Send::Sleep,
+            Send::Sleep => {
+                if self.has(Bug::SenderArmLate) {
+                    state.space_wait = true;
+                }
+                if it.stale { Send::Rearm } else { Send::Asleep }
+            }
+            Send::Rearm => {
+                if !self.has(Bug::NoRearm) {
+                    state.space_wait = true;
+                }
+                Send::Lock
+            }
+            other => unreachable!("{other:?} is done elsewhere"),
+        };
+        if matches!(next, Send::Lock | Send::Asleep) {
+            state.senders[sender].stale = false;
+        }
+        state.senders[sender].next = next;
+        true
+    }
+
+    /// What follows a look for the receiver: after a commit the next message, else the wait.
+    fn after_wake(&self, state: &mut State, sender: usize, full: bool) -> Send {
+        if full {
+            return if self.may_fit(state, sender) { Send::Lock } else { Send::Arm };
+        }
+        let it = &mut state.senders[sender];
+        it.message += 1;
+        (it.at, it.piece) = (0, 0);
+        self.next_message(it.message, sender)
+    }
+
+    /// The receiver's step, waking sender `woken` if it wakes one; false if it cannot make one.
+    fn receive(&self, state: &mut State, woken: u8) -> bool {
+        let it = state.receiver;
+        let next = match it.next {
+            Receive::Asleep => return false,
+            Receive::Attach => match state.locked_by(SENDERS as u8, 0) {
+                Some(slot) => {
+                    state.receiver.me = Owner { slot, generation: 0 };
+                    Receive::Count
+                }
+                None => return false,
+            },
+            Receive::Count => {
+                state.receiver.me = state.count(it.me.slot);
+                Receive::TakeRole
+            }
+            Receive::TakeRole => {
+                if state.role.is_some_and(|role| !self.is_dead(state, role)) {
+                    return false;
+                }
+                state.role = Some(it.me);
+                state.receiver.place = state.head;
+                Receive::Peek
+            }
+            Receive::Peek => self.peek(state),
+            Receive::Release => {
+                let Some((sender, message)) = it.handled else { unreachable!("handled before") };
+                self.check_payload(state, it.place, sender, message);
+                state.receiver.handled = None;
+                self.free(state, self.span(sender.into(), message));
+                // As `space_wake_due`.
+                let due = state.space_wait && state.receiver.freed >= self.words / 4;
+                if due { Receive::SpaceLook(false) } else { Receive::Peek }
+            }
+            Receive::Pass(span) => {
+                self.free(state, span);
+                Receive::Peek
+            }
+            Receive::SpaceLook(sleeps) => {
+                state.receiver.freed = 0;
+                if state.space_wait && !self.has(Bug::NoSpaceWake) {
+                    state.space_wait = false;
+                    let arming =
+                        |it: &&mut Sender| matches!(it.next, Send::LookAgain | Send::Sleep);
+                    state.senders.iter_mut().filter(arming).for_each(|it| it.stale = true);
+                    Receive::SpaceWake(sleeps)
+                } else {
+                    self.after_space(state, sleeps)
+                }
+            }
+            Receive::SpaceWake(sleeps) => {
+                if let Some(sender) = state.senders.get_mut(usize::from(woken)) {
+                    sender.next = Send::Rearm;
+                }
+                self.after_space(state, sleeps)
+            }
+            _ => return self.recover_or_sleep(state),
+        };
+        state.receiver.next = next;
+        true
+    }
+
+    fn peek(&self, state: &mut State) -> Receive {
+        let place = state.receiver.place;
+        let word = state.memory[self.offset(place)];
+        match word {
+            Word::Ready(span) => {
+                let first = state.memory[(self.offset(place) + 1) % WORDS];
+                let Word::Payload { sender, message, .. } = first else {
+                    state.breaks("a message without its bytes");
+                    return Receive::Peek;
+                };
+                if span != self.span(sender.into(), message) {
+                    state.breaks("a message of another length");
+                    return Receive::Peek;
+                }
+                self.check_payload(state, place, sender, message);
+                self.handle(state, sender, message);
+                if self.has(Bug::HeadEarly) {
+                    state.head = place + span;
+                }
+                Receive::Release
+            }
+            Word::Passed(span) => Receive::Pass(span),
+            Word::Busy(..) | Word::Empty => {
+                state.receiver.seen = word;
+                Receive::SpaceLook(true)
+            }
+            Word::Payload { .. } => {
+                state.breaks("bytes where a record begins");
+                Receive::Peek
+            }
+        }
+    }
+
+    fn check_payload(&self, state: &mut State, place: u8, sender: u8, message: u8) {
+        for at in 0..self.messages[usize::from(sender)][usize::from(message)] {
+            let word = state.memory[(self.offset(place) + 1 + usize::from(at)) % WORDS];
+            if word != (Word::Payload { sender, message, at }) {
+                state.breaks("a torn message");
+            }
+        }
+    }
+
+    /// Takes down that a message has arrived.
+    fn handle(&self, state: &mut State, sender: u8, message: u8) {
+        state.receiver.handled = Some((sender, message));
+        if let Some(due) = state.again.take() {
+            if due != (sender, message) {
+                state.breaks("what a dead receiver left does not come again");
+            }
+            return;
+        }
+        let it = &mut state.senders[usize::from(sender)];
+        let known = it.committed >> message & 1 == 1;
+        let new = it.received >> message == 0;
+        it.received |= 1 << message;
+        if !known {
+            state.breaks("a message that was not committed");
+        }
+        if !new {
+            state.breaks("a message twice, or out of order");
+        }
+    }
+
+    fn free(&self, state: &mut State, span: u8) {
+        let it = &mut state.receiver;
+        it.place += span;
+        it.freed += span;
+        state.head = it.place;
+        if state.head > state.tail {
+            state.breaks("head beyond tail");
+            state.head = state.tail;
+        }
+    }
+
+    /// After the look for sleeping senders: with nothing to receive, what becomes of a dead one's
+    /// record, or sleep.
+    fn after_space(&self, state: &State, sleeps: bool) -> Receive {
+        match state.receiver.seen {
+            _ if !sleeps => Receive::Peek,
+            Word::Busy(owner, span) if self.is_dead(state, owner) || self.has(Bug::NoProof) => {
+                Receive::Recover(owner, span)
+            }
+            _ => Receive::Arm,
+        }
+    }
+
+    fn recover_or_sleep(&self, state: &mut State) -> bool {
+        let it = state.receiver;
+        let at = self.offset(it.place);
+        let next = match it.next {
+            Receive::Recover(owner, span) => match state.claim {
+                None => {
+                    state.claim = Some(it.me);
+                    Receive::RecoverLook(owner, span)
+                }
+                Some(holder) if self.is_dead(state, holder) && !self.has(Bug::KeepClaim) => {
+                    Receive::Free(holder)
+                }
+                Some(_) => Receive::Arm,
+            },
+            Receive::Free(dead) => {
+                if state.claim == Some(dead) || self.has(Bug::FreeBlindly) {
+                    state.claim = None;
+                }
+                Receive::Peek
+            }
+            Receive::RecoverLook(owner, span) => {
+                let made = state.tail != it.place || self.has(Bug::SkipUnmade);
+                Receive::RecoverSwap(owner, span, made)
+            }
+            Receive::RecoverSwap(owner, span, made) => {
+                if state.memory[at] == Word::Busy(owner, span) {
+                    state.memory[at] = if made { Word::Passed(span) } else { Word::Empty };
+                }
+                Receive::RecoverUnlock
+            }
+            Receive::RecoverUnlock => {
+                if state.claim != Some(it.me) {
+                    state.breaks("the claim word was taken from the living");
+                }
+                state.claim = None;
+                Receive::Peek
+            }
+            Receive::Arm => {
+                if !self.has(Bug::ArmLate) {
+                    state.receiver_wait = true;
+                }
+                Receive::PeekAgain
+            }
+            Receive::PeekAgain => {
+                let unchanged = state.memory[at] == it.seen && it.freed == 0;
+                if unchanged { Receive::Sleep } else { Receive::Disarm }
+            }
+            Receive::Sleep => {
+                if self.has(Bug::ArmLate) {
+                    state.receiver_wait = true;
+                }
+                if state.receiver_wait { Receive::Asleep } else { Receive::Disarm }
+            }
+            Receive::Disarm => {
+                state.receiver_wait = false;
+                state.receiver.seen = Word::Empty;
+                Receive::Peek
+            }
+            other => unreachable!("{other:?} is done elsewhere"),
+        };
+        state.receiver.next = next;
+        true
+    }
+
+    fn kill_sender(&self, state: &mut State, sender: usize, replaced: bool) -> bool {
+        if state.kills == 0 || state.senders[sender].next == Send::Done {
+            return false;
+        }
+        state.kills -= 1;
+        state.unlock_slots(sender as u8);
+        let it = &mut state.senders[sender];
+        let last = self.messages[sender].len() as u8;
+        let message = if replaced { (it.message + 1).min(last) } else { last };
+        let next = if replaced { Send::Attach } else { Send::Done };
+        *it = Sender { next, me: NOBODY, message, at: 0, piece: 0, stale: false, ..*it };
+        true
+    }
+
+    fn kill_receiver(&self, state: &mut State) -> bool {
+        if state.receiver_kills == 0 {
+            return false;
+        }
+        state.receiver_kills -= 1;
+        state.unlock_slots(SENDERS as u8);
+        state.again = state.receiver.handled.or(state.again);
+        state.receiver = NEW_RECEIVER;
+        true
+    }
+
+    /// Whether everything sent has arrived and nobody has anything left to do.
+    pub(crate) fn is_done(&self, state: &State) -> bool {
+        let sent = state.senders.iter();
+        let mut sent = sent.map(|it| it.next == Send::Done && it.committed == it.received);
+        sent.all(|sent| sent) && state.head == state.tail && state.again.is_none()
+    }
+
+    /// The promise that is broken in a state.
+    pub(crate) fn broken(state: &State) -> Option<&'static str> {
+        state.broken
+    }
+}
+
+const NEW_RECEIVER: Receiver = Receiver {
+    next: Receive::Attach,
+    me: NOBODY,
+    place: 0,
+    freed: 0,
+    seen: Word::Empty,
+    handled: None,
+};
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let senders = std::array::from_fn(|sender| Sender {
+            next: if sender < self.messages.len() { Send::Attach } else { Send::Done },
+            me: NOBODY,
+            message: 0,
+            at: 0,
+            piece: 0,
+            stale: false,
+            saw_sleeper: None,
+            committed: 0,
+            received: 0,
+        });
+        vec![State {
+            memory: [Word::Empty; WORDS],
+            claim: None,
+            tail: 0,
+            head: 0,
+            generations: [0; SLOTS],
+            locks: [None; SLOTS],
+            receiver_wait: false,
+            space_wait: false,
+            role: None,
+            senders,
+            receiver: NEW_RECEIVER,
+            again: None,
+            kills: self.kills,
+            receiver_kills: self.receiver_kills,
+            broken: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.broken.is_some() {
+            return;
+        }
+        let senders = 0..self.messages.len() as u8;
+        let asleep = |sender: u8| state.senders[usize::from(sender)].next == Send::Asleep;
+        actions.extend(senders.clone().map(Action::Sender));
+        if matches!(state.receiver.next, Receive::SpaceWake(_)) && senders.clone().any(asleep) {
+            actions.extend(senders.clone().filter(|&it| asleep(it)).map(Action::Receiver));
+        } else {
+            actions.push(Action::Receiver(u8::MAX));
+        }
+        if self.naps {
+            actions.extend(senders.clone().filter(|&it| asleep(it)).map(Action::SenderNapEnds));
+            actions.push(Action::ReceiverNapEnds);
+        }
+        if state.kills > 0 {
+            let kills = |sender| [true, false].map(|again| Action::KillSender(sender, again));
+            actions.extend(senders.flat_map(kills));
+        }
+        if state.receiver_kills > 0 {
+            actions.push(Action::KillReceiver);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        let made = match action {
+            Action::Sender(sender) => self.send(&mut state, sender.into()),
+            Action::Receiver(woken) => self.receive(&mut state, woken),
+            Action::SenderNapEnds(sender) => {
+                state.senders[usize::from(sender)].next = Send::Rearm;
+                true
+            }
+            Action::ReceiverNapEnds => {
+                let asleep = state.receiver.next == Receive::Asleep;
+                state.receiver.next = Receive::Disarm;
+                asleep
+            }
+            Action::KillSender(sender, again) => self.kill_sender(&mut state, sender.into(), again),
+            Action::KillReceiver => self.kill_receiver(&mut state),
+        };
+        made.then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always("no promise is broken", |_, state: &State| state.broken.is_none())]
+    }
+}
