@@ -298,6 +298,8 @@ macro_rules! scenarios {
 
             pub(in crate::nemesis) fn descriptor_limit(folder: &Path) -> Verdict {
                 let (tx, rx) = both(folder)?;
+                // Each side attaches by its first message, which takes a descriptor for a moment.
+                passes(&tx, &rx)?;
                 lower(Resource::Nofile, 0)?;
                 is(SharedRingBuffer::open(&at(folder)).is_err(), "opened without descriptors")?;
                 let path = folder.join("other").display().to_string();
