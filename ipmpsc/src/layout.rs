@@ -328,13 +328,13 @@ impl Geometry {
             return Err(Error::Corrupt { offset: 12 });
         }
         let geometry = Self { capacity, slot_count };
-        match geometry.total() {
-            Some(total) if total == file_bytes => Ok(geometry),
-            total => {
-                let expected = total.unwrap_or(u64::MAX);
-                Err(Error::WrongSize { expected, actual: file_bytes })
-            }
+        let expected = geometry.file_bytes().unwrap_or(u64::MAX);
+        if expected != file_bytes {
+            return Err(Error::WrongSize { expected, actual: file_bytes });
         }
+        // A 64-bit process can make rings that a 32-bit one has no addresses for.
+        let fits = geometry.total().ok_or(std::io::ErrorKind::OutOfMemory);
+        fits.map(|_| geometry).map_err(|kind| Error::Io(kind.into()))
     }
 
     /// Writes the identity of a ring that nobody else can see yet, the magic last.
@@ -355,10 +355,14 @@ impl Geometry {
         (SLOTS_OFFSET as u64 + 16 * u64::from(self.slot_count)).next_multiple_of(PAGE)
     }
 
+    /// Bytes of the file.
+    fn file_bytes(self) -> Option<u64> {
+        self.data_offset().checked_add(self.capacity)
+    }
+
     /// Bytes of the file, if they can be mapped in this process.
     pub(crate) fn total(self) -> Option<u64> {
-        let total = self.data_offset().checked_add(self.capacity)?;
-        isize::try_from(total).ok().map(|_| total)
+        self.file_bytes().filter(|&total| isize::try_from(total).is_ok())
     }
 
     /// The largest payload: the record and the header word after it must fit, and `len` has 32

@@ -43,9 +43,25 @@
 //!   stays as it is only while every process that maps the file keeps to this crate's protocol.
 //!   Where one might not, use the copying receive.
 //! - A process that cuts off a ring's file while it is mapped kills the others by SIGBUS.
-//!   [`Options::anonymous`] makes rings that cannot be cut off.
+//!   [`Options::anonymous`] makes rings that cannot be cut off, and so does Windows.
 //! - Sends from a signal handler.
 //! - A `Vec` of elements without a size, such as `Vec<()>`, may claim any length.
+//!
+//! # Platforms
+//!
+//! 32- and 64-bit processes share one ring. What is not as on Linux:
+//!
+//! - *Android*: give rings a path in the app's own folder, or none. Where the system's policy
+//!   refuses file locks, nobody could tell the living from the dead, and so creating, sending and
+//!   receiving are refused: [`Error::LivenessUnavailable`].
+//! - *Windows*: files are the user's alone unless [`Options::mode`] says otherwise, and then as
+//!   their folder has it. A ring that is replaced while it is in use stays beside the new one under
+//!   another name until a later [`Options::create`] finds it unused, and for a moment there is
+//!   nothing at its path; one that others have mapped cannot be removed. Between two sessions of
+//!   a user, waits end with a nap of up to 95 ms and not with a wake. Folders that are compressed
+//!   are refused: their files' space is not really allocated.
+//! - *macOS*: 14.4 or later, and no anonymous rings. A child made by fork keeps its parent's place
+//!   occupied until it ends or runs another program.
 
 #[cfg(not(loom))]
 mod codec;

@@ -326,6 +326,9 @@ impl Options {
 
     /// Permission bits of the file, whatever the umask. When opening: who else may be able to
     /// write it. Without a write bit for group or others, it must also be this user's own.
+    ///
+    /// Windows has no such bits: without one for group or others the file is this user's alone,
+    /// with one its folder decides.
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self

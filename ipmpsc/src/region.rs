@@ -16,6 +16,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The byte of a file being made that its maker has locked.
@@ -32,8 +33,8 @@ pub(crate) struct Region {
     space_signal: Signal,
     /// The file to remove on drop.
     temporary: Option<PathBuf>,
-    /// What `ring` points into; dropped last.
-    _map: MmapRaw,
+    /// What `ring` points into, until the drop.
+    map: Option<MmapRaw>,
 }
 
 impl Region {
@@ -62,6 +63,9 @@ impl Region {
             before.ring.close();
             before.wake_receiver();
             before.wake_all_senders();
+        }
+        if replace {
+            sys::sweep(path);
         }
         Ok(region)
     }
@@ -92,24 +96,30 @@ impl Region {
         if !metadata.is_file() || metadata.len() == 0 {
             return Err(Error::NotARing);
         }
-        let first = MmapOptions::new().len(SLOTS_OFFSET).map_raw(&file)?;
+        // Not beyond the file's end: where that is asked for, Windows refuses.
+        let len = metadata.len().min(SLOTS_OFFSET as u64) as usize;
+        let first = MmapOptions::new().len(len).map_raw(&file)?;
         let identity = first.as_mut_ptr().cast::<Identity>();
         // SAFETY: the first page of a file that is not empty: mapped, aligned, readable; what
         // lies behind a shorter file's end reads as 0. An Identity is all atomics.
         let geometry = Geometry::read(unsafe { &*identity }, metadata.len())?;
         drop(first);
-        Self::map(file, path, geometry)
+        Self::map(file, path, geometry, None)
     }
 
     fn make(file: File, path: Option<PathBuf>, geometry: Geometry) -> Result<Self> {
         let total = geometry.total().ok_or(Error::InvalidOptions("capacity is too large"))?;
         sys::allocate(&file, total)?;
-        let region = Self::map(file, path, geometry)?;
-        geometry.write(&region.view().header().identity, [random(), random()]);
-        Ok(region)
+        Self::map(file, path, geometry, Some([random(), random()]))
     }
 
-    fn map(file: File, path: Option<PathBuf>, geometry: Geometry) -> Result<Self> {
+    /// Maps a ring's file, which is a ring from then on if it is given an id.
+    fn map(
+        file: File,
+        path: Option<PathBuf>,
+        geometry: Geometry,
+        new_id: Option<[u64; 2]>,
+    ) -> Result<Self> {
         // `total` fits this process: `make` and `Geometry::read` have checked it.
         let total = geometry.total().ok_or(Error::NotARing)? as usize;
         let map = MmapOptions::new().len(total).map_raw(&file)?;
@@ -118,16 +128,19 @@ impl Region {
         // as the View, and to which nobody has a `&mut`. A peer can still cut the file off under
         // it: that is a SIGBUS, as the crate's front page says, and not an access elsewhere.
         let view = unsafe { View::new(base, geometry) };
-        let id = view.header().identity.id.each_ref();
+        let identity = &view.header().identity;
+        if let Some(id) = new_id {
+            geometry.write(identity, id);
+        }
         // Relaxed: written before the ring was published.
-        let id = id.map(|word| word.load(std::sync::atomic::Ordering::Relaxed));
+        let id = identity.id.each_ref().map(|word| word.load(Relaxed));
         Ok(Self {
             ring: Ring::new(view),
             roster: Roster::new(file, path)?,
             receiver_signal: Signal::new(id, Which::Receiver)?,
             space_signal: Signal::new(id, Which::Senders)?,
             temporary: None,
-            _map: map,
+            map: Some(map),
         })
     }
 
@@ -182,11 +195,14 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        if let Some(path) = self.temporary.take().filter(|_| self.roster.is_creator()) {
+        let temporary = self.temporary.take().filter(|_| self.roster.is_creator());
+        self.roster.detach(self.ring.view());
+        // The ring is not looked at any more. Windows removes no file that is mapped.
+        drop(self.map.take());
+        if let Some(path) = temporary {
             // Gone already is as good; there is nobody to tell of anything else.
             let _ = std::fs::remove_file(path);
         }
-        self.roster.detach(self.ring.view());
     }
 }
 

@@ -1,20 +1,20 @@
 //! Linux and Android: futexes, open-file-description locks, memfd.
 //!
 //! The futex operations are the shared ones (no `FUTEX_PRIVATE_FLAG`): their key is the file and
-//! the offset, so every mapping of a ring wakes every other. The locks are those of the open file
-//! description (Linux 3.15): they do not depend on process ids, are not lost when an unrelated
-//! descriptor of the file is closed, and last as long as the description does. A description
-//! lasts as long as a descriptor or a mapping refers to it, so a lock whose file is mapped and
-//! then closed ends exactly with the mapping; `MADV_DONTFORK` keeps it out of children.
+//! the offset, so every mapping of a ring wakes every other. The locks of open file descriptions
+//! came with Linux 3.15. A description lasts as long as a descriptor or a mapping refers to it, so
+//! a lock whose file is mapped and then closed ends exactly with the mapping; `MADV_DONTFORK` keeps
+//! it out of children.
 
-use super::Which;
+pub(crate) use super::unix::*;
+
+use super::{Which, sees};
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -67,69 +67,24 @@ impl Signal {
     }
 }
 
-pub(crate) fn create_exclusive(path: &Path, mode: u32) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
-    // The umask has taken its part of the mode; the caller asked for this one.
-    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-    Ok(file)
-}
-
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // O_NONBLOCK: a FIFO at this path must not hold us; it means nothing for regular files.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
-}
-
 pub(crate) fn open_again(file: &File) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-pub(crate) fn identity(file: &File) -> io::Result<[u64; 2]> {
-    let metadata = file.metadata()?;
-    Ok([metadata.dev(), metadata.ino()])
-}
+/// The struct of the lock calls with 64-bit offsets, also where `off_t` has 32 bits.
+pub(super) type Flock = libc::flock64;
 
-fn lock_request(byte: u32) -> libc::flock {
-    // SAFETY: flock is a struct of integers, and `l_pid` must be 0 for these locks.
-    let mut request: libc::flock = unsafe { std::mem::zeroed() };
-    request.l_type = libc::F_WRLCK as libc::c_short;
-    request.l_whence = libc::SEEK_SET as libc::c_short;
-    request.l_start = byte as libc::off_t;
-    request.l_len = 1;
-    request
-}
-
-pub(crate) fn try_lock(file: &File, byte: u32) -> io::Result<bool> {
-    let request = lock_request(byte);
-    // SAFETY: a valid descriptor and a valid request, which the call only reads.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const request) };
-    if result == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        // EACCES is also SELinux's refusal; telling them apart takes a look at who holds it.
-        Some(libc::EAGAIN) => Ok(false),
-        Some(libc::EACCES) if is_locked(file, byte)? => Ok(false),
-        _ => Err(error),
-    }
-}
-
-pub(crate) fn is_locked(file: &File, byte: u32) -> io::Result<bool> {
-    let mut request = lock_request(byte);
-    // SAFETY: a valid descriptor and a valid request, which the call writes.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut request) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(request.l_type != libc::F_UNLCK as libc::c_short)
+/// By number: in a 32-bit process, the C libraries differ in which struct their `fcntl` takes for
+/// these locks, and some convert none. The kernel takes this one.
+pub(super) fn lock_call(file: &File, command: libc::c_int, request: &mut Flock) -> io::Result<()> {
+    #[cfg(target_pointer_width = "32")]
+    const FCNTL: libc::c_long = libc::SYS_fcntl64;
+    #[cfg(target_pointer_width = "64")]
+    const FCNTL: libc::c_long = libc::SYS_fcntl;
+    // SAFETY: a valid descriptor and a valid request, which the call reads and may write.
+    let result = unsafe { libc::syscall(FCNTL, file.as_raw_fd(), command, &raw mut *request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A lock that shows this process's life: a mapping, since it outlives `closefrom` and ends with
@@ -142,26 +97,26 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn keep(file: File, _byte: u32, len: usize) -> io::Result<Self> {
         let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
-        map.advise(memmap2::Advice::DontFork)?;
-        Ok(Self { map })
+        // Not by memmap2, which does not know this advice on Android.
+        let (address, len) = (map.as_mut_ptr().cast(), map.len());
+        // SAFETY: the range is the whole of a mapping that we own.
+        let result = unsafe { libc::madvise(address, len, libc::MADV_DONTFORK) };
+        if result == 0 { Ok(Self { map }) } else { Err(io::Error::last_os_error()) }
     }
 
     pub(crate) fn sees(&self, offset: usize, value: u32) -> bool {
-        assert!(offset + 4 <= self.map.len(), "an offset inside the mapping");
-        // SAFETY: inside the mapping, by the assertion.
-        let word = unsafe { self.map.as_ptr().add(offset) }.cast::<u32>();
-        // SAFETY: the address is mapped and readable. Volatile, since another mapping of the
-        // same page is being written; the value is only compared.
-        unsafe { word.read_volatile() == value }
+        sees(&self.map, offset, value)
     }
 }
 
 /// Words of this process that a child made by fork finds to be 0.
 #[derive(Debug)]
+#[allow(dead_code, reason = "Android has another, for its older kernels: see fork.rs")]
 pub(crate) struct ForkPrivate {
     map: MmapMut,
 }
 
+#[allow(dead_code, reason = "as above")]
 impl ForkPrivate {
     pub(crate) fn new() -> io::Result<Self> {
         let map = MmapMut::map_anon(4096)?;
@@ -186,7 +141,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     // SAFETY: the call writes the struct it is given.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
     // Beyond this limit the kernel does not only refuse, it sends SIGXFSZ, which kills.
-    if result == 0 && u64::try_from(len).is_ok_and(|len| len > limit.rlim_cur) {
+    if result == 0 && libc::rlim_t::try_from(len).is_ok_and(|len| len > limit.rlim_cur) {
         return Err(too_large());
     }
     // A signal makes fallocate start over on tmpfs, for ever if a timer is faster than it is.
@@ -267,34 +222,5 @@ pub(crate) fn publish(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     std::fs::remove_file(from)
 }
 
-pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    match path.symlink_metadata() {
-        Ok(there) => Ok(identity(file)? == [there.dev(), there.ino()]),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-pub(crate) fn trusted(file: &File, mode: u32) -> io::Result<bool> {
-    const OTHERS_WRITE: u32 = 0o022;
-    let metadata = file.metadata()?;
-    let allowed = mode & OTHERS_WRITE;
-    // SAFETY: the call cannot fail and touches no memory.
-    let ours = metadata.uid() == unsafe { libc::geteuid() };
-    Ok((ours || allowed != 0) && metadata.mode() & OTHERS_WRITE & !allowed == 0)
-}
-
-#[cfg(feature = "fault")]
-pub(crate) fn kill_self() -> ! {
-    // SAFETY: the call cannot fail and touches no memory.
-    let pid = unsafe { libc::getpid() };
-    // SAFETY: no memory is touched; the process ends here.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-    unreachable!("SIGKILL cannot be survived")
-}
-
-#[cfg(feature = "fault")]
-pub(crate) fn stop_self() {
-    // SAFETY: no memory is touched.
-    unsafe { libc::raise(libc::SIGSTOP) };
-}
+/// Nothing: a file in use can be replaced here.
+pub(crate) fn sweep(_path: &Path) {}

@@ -1,8 +1,8 @@
 //! The operating system, as a few functions that every platform provides under one contract.
 //!
 //! The only file of the crate with a `cfg(target_os)`. A platform is one file beside this one
-//! with the items of the list below; nothing else of the crate changes with it. They import
-//! nothing of ours.
+//! with the items of the list below, some of which it may share with others; nothing else of the
+//! crate changes with it. They import nothing of ours.
 //!
 //! | item | contract |
 //! |---|---|
@@ -20,7 +20,8 @@
 //! | `ForkPrivate::words()` | eight zeroed words of this process, zero again in a child made by fork |
 //! | `allocate(file, len)` | gives the empty file `len` bytes of zeros that are really there: no later fault for want of space |
 //! | `anonymous()`, `seal(file)` | a file without a name; no peer can change its size from then on |
-//! | `publish(from, to, replace)` | renames; if not `replace`, fails where `to` exists |
+//! | `publish(from, to, replace)` | renames; if not `replace`, fails where `to` exists; if so, also where `to` is in use |
+//! | `sweep(path)` | removes what `publish` had to leave beside `path` of a file in use, if it is no longer |
 //! | `is_at(file, path)` | whether `path` leads to this very file |
 //! | `trusted(file, mode)` | whether only users that `mode` allows can write the file |
 //! | `kill_self()`, `stop_self()` | for tests: die at once, stop until told to go on |
@@ -29,6 +30,23 @@
 #[path = "linux.rs"]
 mod platform;
 
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod platform;
+
+#[cfg(target_os = "windows")]
+#[path = "windows.rs"]
+mod platform;
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
+mod unix;
+
+#[cfg(any(target_os = "android", target_os = "macos", all(test, target_os = "linux")))]
+mod fork;
+
+#[cfg(any(target_os = "android", target_os = "macos"))]
+pub(crate) use fork::ForkPrivate;
+use memmap2::MmapRaw;
 pub(crate) use platform::*;
 
 /// What somebody sleeps for.
@@ -38,4 +56,14 @@ pub(crate) enum Which {
     Receiver,
     /// Space.
     Senders,
+}
+
+/// What `Life::sees` is, given its mapping.
+fn sees(map: &MmapRaw, offset: usize, value: u32) -> bool {
+    assert!(offset + 4 <= map.len(), "an offset inside the mapping");
+    // SAFETY: inside the mapping, by the assertion.
+    let word = unsafe { map.as_ptr().add(offset) }.cast::<u32>();
+    // SAFETY: the address is mapped and readable. Volatile, since another mapping of the same page
+    // is being written; the value is only compared.
+    unsafe { word.read_volatile() == value }
 }

@@ -6,13 +6,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::os;
 use serde::{Deserialize, Serialize};
 
 /// Longer than anything here takes on a machine that is not broken.
@@ -32,10 +32,23 @@ fn entry() {
         Some(("lifecycle", role)) => crate::lifecycle::child(role, args),
         Some(("files", role)) => crate::files::child(role, args),
         Some(("waits", role)) => crate::waits::child(role, args),
+        #[cfg(windows)]
+        Some(("windows", role)) => crate::windows::child(role, args),
+        #[cfg(target_os = "linux")]
+        Some(("forks", role)) => crate::forks::child(role, args),
+        #[cfg(target_os = "linux")]
+        Some(("refusals", role)) => crate::refusals::child(role, args),
+        #[cfg(target_os = "linux")]
+        Some(("signals", role)) => crate::signals::child(role, args),
         _ => panic!("no child is called {role}"),
     }
     // Not by returning: what the test left open is closed as any program's end closes it.
     std::process::exit(0);
+}
+
+/// Whether `ci/platform.sh` says that this program is not run by the processor.
+pub(crate) fn is_under_qemu() -> bool {
+    std::env::var_os("IPMPSC_TEST_QEMU").is_some()
 }
 
 /// Says a line to the parent.
@@ -72,7 +85,10 @@ impl Child {
     }
 
     pub(crate) fn start_with(role: &str, args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
-        let program = std::env::current_exe().expect("a program knows its path");
+        // Another build of this program, to see processes of different kinds share a ring.
+        let peer = std::env::var_os("IPMPSC_TEST_PEER").map(PathBuf::from);
+        let program = peer.or_else(|| std::env::current_exe().ok());
+        let program = program.expect("a program knows its path");
         let mut line = vec![role];
         line.extend(args);
         let mut command = Command::new(program);
@@ -83,8 +99,7 @@ impl Child {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         change(&mut command);
-        // SAFETY: prctl may be called between fork and exec and touches no memory.
-        unsafe { command.pre_exec(die_with_parent) };
+        os::let_die_with_us(&mut command);
         let mut process = command.spawn().expect("a child can be started");
         let stdout = BufReader::new(process.stdout.take().expect("piped above"));
         let stdin = process.stdin.take();
@@ -124,14 +139,13 @@ impl Child {
         writeln!(stdin, "{line}").expect("the child listens");
     }
 
-    pub(crate) fn pid(&self) -> libc::pid_t {
-        self.process.id().cast_signed()
+    /// Lets a child that was stopped go on.
+    pub(crate) fn resume(&self) {
+        os::resume(&self.process);
     }
 
-    pub(crate) fn signal(&self, signal: libc::c_int) {
-        // SAFETY: no memory is touched; the process is ours and not yet waited for.
-        let result = unsafe { libc::kill(self.pid(), signal) };
-        assert_eq!(result, 0, "a child can be sent a signal");
+    pub(crate) fn kill_without_waiting(&mut self) {
+        self.process.kill().expect("a child can be killed");
     }
 
     /// Kills the child and waits until it is dead.
@@ -156,19 +170,17 @@ impl Child {
         assert!(status.success(), "a child failed: {status}");
     }
 
-    /// Waits for the end; whether it was by SIGKILL.
+    /// Waits for the end; whether a fault point brought it about.
     pub(crate) fn was_killed(&mut self) -> bool {
-        self.wait().signal() == Some(libc::SIGKILL)
+        os::was_killed(self.wait())
     }
 
-    /// Waits until the child has been stopped.
-    pub(crate) fn wait_stopped(&self) {
+    /// Waits until a fault point has stopped the child.
+    pub(crate) fn wait_stopped(&mut self) {
         wait_until("a child stops", || {
-            let path = format!("/proc/{}/stat", self.pid());
-            let stat = std::fs::read_to_string(path).expect("a child not waited for has a state");
-            let (_, rest) = stat.rsplit_once(") ").expect("the name ends so");
-            assert!(!rest.starts_with('Z'), "the child ended instead");
-            rest.starts_with('T')
+            let ended = self.process.try_wait().expect("a child can be waited for");
+            assert_eq!(ended, None, "the child ended instead");
+            os::is_stopped(&self.process)
         });
     }
 }
@@ -181,46 +193,12 @@ impl Drop for Child {
     }
 }
 
-fn die_with_parent() -> std::io::Result<()> {
-    // SAFETY: numbers only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    Ok(())
-}
-
 /// Waits until something is so, looking often.
 pub(crate) fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !so() {
         assert!(Instant::now() < end, "waited in vain until {what}");
         std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
-/// Runs `f` in a child made by fork and returns its exit code.
-pub(crate) fn in_fork(f: impl FnOnce() -> i32) -> Fork {
-    // SAFETY: the child runs `f`, which is this crate's calls and no other thread's locks but the
-    // allocator's, which glibc and musl keep usable, and ends by `_exit`.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0, "fork works");
-    if pid > 0 {
-        return Fork(pid);
-    }
-    let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or(101);
-    // SAFETY: ends the process without running what belongs to the parent.
-    unsafe { libc::_exit(code) }
-}
-
-/// A child made by fork.
-#[derive(Debug)]
-pub(crate) struct Fork(libc::pid_t);
-
-impl Fork {
-    pub(crate) fn wait(self) -> i32 {
-        let mut status = 0;
-        // SAFETY: writes the status of a child of ours.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!(waited, self.0, "a child can be waited for");
-        if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a channel costs that is no matter of speed: system calls, memory.
 
-use crate::children::in_fork;
+use crate::os::{in_fork, is_emulated};
 use ipmpsc::{Receiver, Sender, SharedRingBuffer};
 
 /// Lets this process do nothing but read, write and exit from here on, on pain of SIGKILL.
@@ -19,6 +19,9 @@ fn exit(code: i32) -> i32 {
 
 #[test]
 fn a_million_uncontended_messages_make_no_system_call() {
+    if is_emulated() {
+        return;
+    }
     let child = in_fork(|| {
         let ring = SharedRingBuffer::options().anonymous().expect("a ring can be made");
         let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
@@ -42,6 +45,9 @@ fn a_million_uncontended_messages_make_no_system_call() {
 
 #[test]
 fn a_system_call_under_the_same_rule_is_death() {
+    if is_emulated() {
+        return;
+    }
     let child = in_fork(|| {
         forbid_system_calls();
         std::thread::yield_now();

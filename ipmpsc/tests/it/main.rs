@@ -2,13 +2,13 @@
 //!
 //! One binary: children are this program again (`children`), and each random test prints the seed
 //! that `IPMPSC_TEST_SEED` replays. Tests that kill or stop a process at a named point of the
-//! protocol need the feature `fault`, which `scripts/test` turns on.
+//! protocol need the feature `fault`, which `scripts/test` turns on. `IPMPSC_TEST_PEER` names
+//! another build of this program, of 32 bits say, to be the children.
 
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", target_os = "windows"))]
 
 #[cfg_attr(not(feature = "fault"), allow(dead_code, reason = "some helpers are for `kills`"))]
 mod children;
-mod costs;
 mod files;
 mod images;
 #[cfg(feature = "fault")]
@@ -16,4 +16,23 @@ mod kills;
 mod lifecycle;
 mod messages;
 mod model;
+#[cfg_attr(not(feature = "fault"), allow(dead_code, reason = "some helpers are for `kills`"))]
+mod os;
 mod waits;
+
+// A process that forbids itself all system calls needs seccomp; what memory it has of its own is
+// read from /proc.
+#[cfg(target_os = "linux")]
+mod costs;
+// Windows has no fork, and no descriptor that another part of a program closes by its number.
+#[cfg(target_os = "linux")]
+mod forks;
+// Links, FIFOs, modes, mounts and limits as Unix has them.
+#[cfg(target_os = "linux")]
+mod refusals;
+// No system call of Windows is interrupted.
+#[cfg(target_os = "linux")]
+mod signals;
+// Access lists, handles, and files that cannot be replaced while they are mapped.
+#[cfg(windows)]
+mod windows;

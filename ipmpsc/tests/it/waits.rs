@@ -1,10 +1,10 @@
 //! Time: every timeout, signals during waits, and what waiting costs.
 
-use crate::children::{Child, LONG, Note, RECEIVER_WAIT, Words, folder, say, wait_until};
+use crate::children::{Child, LONG, RECEIVER_WAIT, Words, say, wait_until};
 use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer, Spin};
 use std::io::Write;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// How much later than asked a wait may end on a machine that has other things to do.
@@ -12,18 +12,16 @@ const LATE: Duration = Duration::from_secs(2);
 
 pub(crate) fn child(role: &str, _args: &[&str]) {
     match role {
-        "storm" => storm(),
-        "storm_create" => storm_create(),
         "idle" => idle(),
         other => panic!("no child is called {other}"),
     }
 }
 
-fn ring_of(message_bytes: u64) -> SharedRingBuffer {
+pub(crate) fn ring_of(message_bytes: u64) -> SharedRingBuffer {
     Options::new().capacity(message_bytes).anonymous().expect("a ring can be made")
 }
 
-fn took(timeout: Duration, wait: impl FnOnce()) {
+pub(crate) fn took(timeout: Duration, wait: impl FnOnce()) {
     let began = Instant::now();
     wait();
     let took = began.elapsed();
@@ -213,11 +211,11 @@ fn sleepers_on_both_sides_are_woken_and_need_not_wait_for_the_ends_of_their_naps
 
 #[test]
 fn a_sender_that_has_slept_for_long_is_woken_before_its_nap_is_over() {
-    const ROUNDS: u32 = 5;
+    const ROUNDS: usize = 5;
     let ring = ring_of(64);
     let (mut sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
     sender.set_spin(Spin::Never);
-    let mut waited = Duration::ZERO;
+    let mut waited = Vec::new();
     for _ in 0..ROUNDS {
         while sender.try_send(&0_u64).expect("no error") {}
         std::thread::scope(|scope| {
@@ -228,11 +226,12 @@ fn a_sender_that_has_slept_for_long_is_woken_before_its_nap_is_over() {
             let began = Instant::now();
             while receiver.recv_timeout::<u64>(LONG).expect("no error") == Some(0) {}
             waiting.join().expect("no panic").expect("no error");
-            waited += began.elapsed();
+            waited.push(began.elapsed());
         });
     }
-    let most = ROUNDS * Duration::from_millis(40);
-    assert!(waited < most, "{ROUNDS} waits for space took {waited:?}");
+    // The middle one: a busy machine holds one or the other up.
+    waited.sort();
+    assert!(waited[ROUNDS / 2] < Duration::from_millis(40), "waits for space took {waited:?}");
 }
 
 #[test]
@@ -300,109 +299,13 @@ fn of_two_threads_that_share_a_receiver_one_is_refused() {
     });
 }
 
-static ALARMS: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn on_alarm(_: libc::c_int) {
-    ALARMS.fetch_add(1, Relaxed);
-}
-
-/// A timer that interrupts every system call it can, 5000 times a second.
-fn interrupt_often() {
-    // SAFETY: a struct of integers and a set of signals, for which 0 means none.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_alarm as extern "C" fn(libc::c_int) as usize;
-    // SAFETY: the handler does nothing but an atomic addition; no SA_RESTART.
-    let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
-    let every = libc::timeval { tv_sec: 0, tv_usec: 200 };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: a valid struct, read only.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
-}
-
-fn storm() {
-    interrupt_often();
-    let ring = ring_of(256 << 10);
-    let (mut sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
-    sender.set_spin(Spin::Never);
-    receiver.set_spin(Spin::Never);
-    let wait = Duration::from_millis(150);
-    took(wait, || assert_eq!(receiver.recv_timeout::<u64>(wait).expect("no error"), None));
-    let sending = std::thread::spawn(move || {
-        for seq in 0..2000 {
-            sender.send(&Note::new(1, seq, (seq * 97 % 5000) as usize)).expect("no error");
-        }
-        sender
-    });
-    for seq in 0..2000 {
-        let note = receiver.recv_timeout::<Note>(LONG).expect("no error").expect("it comes");
-        assert!(note.seq == seq && note.is_whole());
-    }
-    let sender = sending.join().expect("no panic");
-    while sender.try_send(&[0_u64; 30]).expect("no error") {}
-    took(wait, || {
-        assert!(!sender.send_timeout(&[0_u64; 30], wait).expect("no error"));
-    });
-    say(&ALARMS.load(Relaxed).to_string());
-}
-
-#[test]
-fn signals_shorten_no_wait_and_harm_no_message() {
-    let mut child = Child::start("waits::storm", &[]);
-    let alarms: u64 = child.hear().parse().expect("a number");
-    child.finish();
-    assert!(alarms > 100, "{alarms} signals are no storm");
-}
-
-/// Allocating this much takes far longer than the storm's signals are apart.
-fn storm_create() {
-    interrupt_often();
-    let (_folder, path) = folder();
-    let mut options = Options::new();
-    options.capacity(64 << 20);
-    let makes: [&dyn Fn() -> ipmpsc::Result<SharedRingBuffer>; 3] =
-        [&|| options.create_new(&path), &|| options.create(&path), &|| options.anonymous()];
-    for make in makes {
-        let ring = make().expect("signals are no reason not to make a ring");
-        let sender = Sender::new(ring.clone());
-        let sent = Note::new(1, 2, 40 << 20);
-        sender.send(&sent).expect("its space is there");
-        assert!(Receiver::new(ring).recv::<Note>().expect("no error") == sent);
-    }
-    say(&ALARMS.load(Relaxed).to_string());
-}
-
-#[test]
-fn signals_do_not_keep_a_large_ring_from_being_made() {
-    let began = Instant::now();
-    let mut child = Child::start("waits::storm_create", &[]);
-    let alarms: u64 = child.hear().parse().expect("a number");
-    child.finish();
-    assert!(alarms > 100, "{alarms} signals are no storm");
-    println!("took {:?} under {alarms} signals", began.elapsed());
-}
-
-/// Of this thread.
-fn processor_time() -> Duration {
-    // SAFETY: a struct of integers, for the call to fill.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: writes the struct it is given.
-    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0);
-    let of = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec.cast_unsigned())
-            + Duration::from_micros(time.tv_usec.cast_unsigned())
-    };
-    of(usage.ru_utime) + of(usage.ru_stime)
-}
-
 fn idle() {
     let receiver = Receiver::new(ring_of(100));
     assert_eq!(receiver.try_recv::<u64>().expect("no error"), None);
-    let before = processor_time();
+    let before = crate::os::processor_time();
     let second = Duration::from_secs(1);
     assert_eq!(receiver.recv_timeout::<u64>(second).expect("no error"), None);
-    say(&(processor_time() - before).as_micros().to_string());
+    say(&(crate::os::processor_time() - before).as_micros().to_string());
 }
 
 #[test]

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# The crate on another platform: clippy, and where its programs can run here, every test.
+#
+#   ci/platform.sh TARGET [arguments for nextest]
+#   ci/platform.sh mixed                            32- and 64-bit processes on one ring
+#
+# Run ci/foreign-std.sh TARGET first. Windows runs under wine, which is no Windows: it says whether
+# the calls are right, nothing about speed, NTFS, sessions or access rights. aarch64 runs under
+# qemu on a processor that reorders less than a real one. Android and Windows' other ABI are checked
+# and not linked, macOS is linked and not run.
+set -euo pipefail
+cd "$(dirname "$0")"/..
+target=$1
+shift
+
+# Debian's compiler, which has these targets' std, and its clippy.
+export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
+export CARGO_INCREMENTAL=0
+folder=${CARGO_TARGET_DIR:-$PWD/target}/platform
+export CARGO_TARGET_DIR=$folder
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
+export WINEPREFIX=${WINEPREFIX:-$folder/wine} WINEDEBUG=-all
+
+# What was built with an earlier std cannot be used with this one.
+start_clean_with_another_std() {
+  local std
+  std=$(cd "/usr/lib/rustlib/$1/lib" && echo libstd-*.rlib)
+  if [ "$(cat "$folder/std-of-$1" 2>/dev/null)" != "$std" ]; then
+    rm -rf "${folder:?}/$1"
+    mkdir -p "$folder"
+    echo "$std" >"$folder/std-of-$1"
+  fi
+}
+
+# The children of a program under qemu are started by the kernel, which must know their format.
+let_the_kernel_use_qemu() {
+  export IPMPSC_TEST_QEMU=1
+  local known=/proc/sys/fs/binfmt_misc
+  mountpoint -q $known || mount -t binfmt_misc none $known
+  [ -e $known/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf >$known/register
+}
+
+# A server that stays, started before the tests with no pipe of theirs: whichever program starts
+# wine's services leaves them its own, and nextest would wait for these to end.
+start_wine() {
+  local system=$WINEPREFIX/drive_c/windows/system32
+  if [ ! -e "$system/bcryptprimitives.dll" ]; then
+    mkdir -p "$WINEPREFIX"
+    wineboot -i </dev/null >/dev/null 2>&1
+    wineserver -w
+    # wine 8.0 lacks this library, of which Rust's std wants one function: random bytes.
+    cat >"$folder/random.c" <<'C'
+#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID to, ULONG len);
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE to, SIZE_T len) {
+  while (len) {
+    ULONG some = len > 1 << 28 ? 1 << 28 : (ULONG)len;
+    if (!SystemFunction036(to, some)) return FALSE;
+    to += some;
+    len -= some;
+  }
+  return TRUE;
+}
+BOOL WINAPI DllMain(HINSTANCE library, DWORD reason, LPVOID reserved) { return TRUE; }
+C
+    x86_64-w64-mingw32-gcc -shared -O2 -o "$system/bcryptprimitives.dll" "$folder/random.c" \
+      -ladvapi32
+  fi
+  trap 'wineserver -k || true' EXIT
+  wineserver -p </dev/null >/dev/null 2>&1
+  timeout 120 wine cmd /c exit </dev/null >/dev/null 2>&1
+}
+
+lint() {
+  start_clean_with_another_std "$1"
+  # Clippy 1.96 asks for a `const` that is there, where a target's thread locals are made otherwise.
+  cargo-clippy clippy -p ipmpsc --target "$1" --all-targets --locked --features fault \
+    -- -D warnings -A clippy::missing_const_for_thread_local
+}
+
+# A type check does not notice a function that no library has. zig, a wheel of 100 MB, carries the
+# list of Apple's; what the crate looks up at run time is looked up in that list here.
+link_for_apple() {
+  local zig=$folder/zig/bin/python list name
+  [ -x "$zig" ] || python3 -m venv "$folder/zig"
+  "$zig" -m pip install -q ziglang==0.17.1
+  # zig has no libiconv, which std names and uses nothing of.
+  cat >"$folder/zigcc" <<SH
+#!/usr/bin/env bash
+kept=()
+for argument in "\$@"; do [ "\$argument" = -liconv ] || kept+=("\$argument"); done
+exec "$zig" -m ziglang cc -target ${1%%-*}-macos "\${kept[@]}"
+SH
+  chmod +x "$folder/zigcc"
+  export CARGO_TARGET_AARCH64_APPLE_DARWIN_LINKER=$folder/zigcc
+  export CARGO_TARGET_X86_64_APPLE_DARWIN_LINKER=$folder/zigcc
+  cargo build -p ipmpsc --target "$1" --examples --locked
+  list=$(find "$folder/zig" -name libSystem.tbd)
+  for name in $(grep -o 'c"os_[a-z_]*' ipmpsc/src/sys/macos.rs | cut -c3-); do
+    grep -qE "\b_$name\b" "$list" || {
+      echo "ci/platform.sh: macOS has no $name" >&2
+      return 1
+    }
+  done
+}
+
+# The tests' program for a target.
+tests_of() {
+  cargo nextest list -p ipmpsc --features fault --locked --target "$1" --message-format json |
+    python3 -c 'import json, sys
+suites = json.load(sys.stdin)["rust-suites"].values()
+print(*[suite["binary-path"] for suite in suites if suite["binary-name"] == "it"])'
+}
+
+run=(cargo nextest run -p ipmpsc --features fault --locked --profile foreign)
+case "$target" in
+  mixed)
+    # The parent of each test is of one kind, its children of the other.
+    small=i686-unknown-linux-gnu large=x86_64-unknown-linux-gnu
+    start_clean_with_another_std $small
+    small_tests=$(tests_of $small)
+    large_tests=$(tests_of $large)
+    set -x
+    IPMPSC_TEST_PEER=$small_tests "${run[@]}" --target $large "$@"
+    IPMPSC_TEST_PEER=$large_tests "${run[@]}" --target $small "$@"
+    exit
+    ;;
+  *-apple-*)
+    lint "$target"
+    link_for_apple "$target"
+    exit
+    ;;
+  *-android* | *-msvc)
+    lint "$target"
+    exit
+    ;;
+  *-windows-*) start_wine ;;
+  aarch64-*) let_the_kernel_use_qemu ;;
+esac
+set -x
+lint "$target"
+"${run[@]}" --target "$target" "$@"
+cargo test --doc -q -p ipmpsc --target "$target" --locked
