@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{payload::STAMP_LEN, profile::Profile, scenario, transports::find};
 
@@ -65,11 +65,13 @@ enum Word {
         #[command(flatten)]
         voice: Voice,
     },
-    /// Kill producers under load; lose nothing that was acknowledged
+    /// Faults on purpose; nothing that was acknowledged is lost
     Torture {
-        /// How many producers to kill
+        /// How many kills and freezes under load, unless --for says how long
         #[arg(long, value_name = "N", default_value_t = scenario::KILLS)]
         kills: u64,
+        #[command(flatten)]
+        faults: Faults,
         #[command(flatten)]
         load: Load,
         #[command(flatten)]
@@ -153,6 +155,10 @@ enum Word {
     },
     #[command(name = "__worker", hide = true)]
     Worker,
+    #[command(name = "__sweep", hide = true)]
+    Sweeper,
+    #[command(name = "__nemesis", hide = true)]
+    Nemesis { id: String, subject: String, folder: PathBuf },
     #[command(name = "__janitor", hide = true)]
     Janitor { folder: PathBuf },
 }
@@ -175,6 +181,29 @@ struct Load {
     /// Folder for the report and its rows [default: results/latest]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// Which faults, beside the kills under load.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Faults {
+    /// instructions: die, and be stopped, at each single one
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    pub(crate) sweep: Option<Sweep>,
+    /// Every fault of the catalogue that can be brought about here, on every transport
+    #[arg(long, conflicts_with = "sweep")]
+    pub(crate) matrix: bool,
+    /// The catalogue of faults: what brings each about, and its last verdict
+    #[arg(long, conflicts_with_all = ["sweep", "matrix"])]
+    pub(crate) list: bool,
+    /// Only what has this in its name, or is this id
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) only: String,
+}
+
+/// What is gone through place by place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sweep {
+    Instructions,
 }
 
 /// What a comparison covers.
@@ -212,7 +241,7 @@ struct Voice {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Verify, compare, report.
+    /// Verify, torture, compare, report.
     All,
     Verify {
         only: Option<String>,
@@ -220,6 +249,7 @@ pub(crate) enum Order {
     Compare,
     Torture {
         kills: u64,
+        faults: Faults,
     },
     Report {
         folders: Vec<PathBuf>,
@@ -237,6 +267,12 @@ pub(crate) enum Order {
     Doctor,
     Transports,
     Worker,
+    Sweeper,
+    Nemesis {
+        id: String,
+        subject: String,
+        folder: PathBuf,
+    },
     Janitor {
         folder: PathBuf,
     },
@@ -313,8 +349,8 @@ pub(crate) fn parse(
             (Order::Verify { only }, load, no_grid, voice)
         }
         Some(Word::Compare { load, grid, voice }) => (Order::Compare, load, grid, voice),
-        Some(Word::Torture { kills, load, voice }) => {
-            (Order::Torture { kills }, load, no_grid, voice)
+        Some(Word::Torture { kills, faults, load, voice }) => {
+            (Order::Torture { kills, faults }, load, no_grid, voice)
         }
         Some(word) => {
             let (order, load, voice) = word.without_load();
@@ -359,6 +395,10 @@ impl Word {
             }
             Word::Transports { json } => (Order::Transports, load, says(json)),
             Word::Worker => (Order::Worker, load, says(false)),
+            Word::Sweeper => (Order::Sweeper, load, says(false)),
+            Word::Nemesis { id, subject, folder } => {
+                (Order::Nemesis { id, subject, folder }, load, says(false))
+            }
             Word::Janitor { folder } => (Order::Janitor { folder }, load, says(false)),
             Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
                 unreachable!("`parse` has taken these")
@@ -555,7 +595,7 @@ mod tests {
         assert_eq!((order, options.producers), (Order::All, 4));
         let words = format!("torture --kills 5 --out {out}");
         let (order, _) = parse_words(&words).expect("a command with a flag");
-        assert_eq!(order, Order::Torture { kills: 5 });
+        assert_eq!(order, Order::Torture { kills: 5, faults: Faults::default() });
         let (order, options) = parse_words("tail ring --for 1s").expect("it makes no folder");
         assert_eq!(order, Order::Tail { path: "ring".into(), bytes: 32 });
         assert_eq!(options.duration, Some(Duration::from_secs(1)));

@@ -75,10 +75,15 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts the worker; it waits for `prepare`. Its files go to `folder`.
     pub(crate) fn spawn(folder: &Path, name: &str) -> Result<Worker> {
+        Worker::spawn_as("__worker", folder, name)
+    }
+
+    /// As `spawn`, for another of the hidden commands.
+    pub(crate) fn spawn_as(argument: &str, folder: &Path, name: &str) -> Result<Worker> {
         static SPAWNED: AtomicU32 = AtomicU32::new(0);
         let number = SPAWNED.fetch_add(1, Relaxed);
         let words = folder.join(format!("worker-{number}.err"));
-        let mut child = itself("__worker")?
+        let mut child = itself(argument)?
             .env("TMPDIR", folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -150,6 +155,13 @@ impl Worker {
         let words = words.get(start..).unwrap_or_default().trim();
         let words = if words.is_empty() { String::new() } else { format!("; stderr: {words}") };
         Trouble::Failed(format!("{}: {what}{words}", self.name))
+    }
+
+    /// Sends it a signal; one that has exited needs none.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        // It is not reaped yet, so the id is still its own.
+        let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
     }
 
     /// Kills the worker with SIGKILL and reaps it.

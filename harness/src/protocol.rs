@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coverage::{Cells, Grain},
+    record::SweepRow,
     sys::Usage,
     transports::Setup,
 };
@@ -31,6 +32,9 @@ pub(crate) enum Command {
         /// Nanoseconds.
         at_ns: u64,
     },
+    /// To a sweeper, which is told nothing else.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Sweep(crate::sweep::SweepJob),
 }
 
 /// What a channel can take.
@@ -52,6 +56,10 @@ pub(crate) enum Reply {
     Ready,
     /// It has finished.
     Done(Box<Report>),
+    /// A sweeper is at this step.
+    At { step: u64 },
+    /// A sweeper has come to the end.
+    Swept(Box<SweepRow>),
     /// It could not.
     Failed { what: String },
 }

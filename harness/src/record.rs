@@ -26,6 +26,9 @@ pub(crate) enum Row {
     Memory(MemoryRow),
     Machine(MachineRow),
     Torture(TortureRow),
+    Sweep(SweepRow),
+    Timeline(TimelineRow),
+    Fault(FaultRow),
     Failed(FailedRow),
 }
 
@@ -230,6 +233,131 @@ pub(crate) struct TortureRow {
     pub(crate) longest_silence_ns: u64,
     pub(crate) recoveries: Option<u64>,
     pub(crate) discarded: Option<u64>,
+    /// Every kind of fault, how often, and how long the others were held up.
+    #[serde(default)]
+    pub(crate) faults: Vec<FaultCount>,
+    /// Messages that came again after the death of a consumer.
+    #[serde(default)]
+    pub(crate) came_again: u64,
+    /// How often the ring began again at its beginning, as far as its head had come.
+    #[serde(default)]
+    pub(crate) laps: u64,
+    /// Looks that found a producer, or the consumer, asleep.
+    #[serde(default)]
+    pub(crate) asleep: u64,
+}
+
+/// One kind of fault under load.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct FaultCount {
+    pub(crate) fault: String,
+    pub(crate) count: u64,
+    /// The longest gap between two messages until the next fault, without the time for which a
+    /// process was stopped, as (nanoseconds, how often).
+    pub(crate) recovery: Vec<(u64, u64)>,
+}
+
+/// How a torture went by, for a plot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TimelineRow {
+    pub(crate) name: String,
+    pub(crate) transport: String,
+    /// (nanoseconds since the start, messages received by then).
+    pub(crate) received: Vec<(u64, u64)>,
+    /// (nanoseconds since the start, what was done).
+    pub(crate) marks: Vec<(u64, String)>,
+}
+
+/// One fault against one transport.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FaultRow {
+    /// As in the catalogue: `harness torture --list`.
+    pub(crate) id: String,
+    pub(crate) fault: String,
+    pub(crate) transport: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) note: String,
+}
+
+/// What became of the others, or of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Survives,
+    Blocks,
+    Loses,
+    Corrupts,
+    Dies,
+    NotApplicable,
+}
+
+impl Verdict {
+    /// The word in a table.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Verdict::Survives => "survives",
+            Verdict::Blocks => "blocks",
+            Verdict::Loses => "loses",
+            Verdict::Corrupts => "corrupts",
+            Verdict::Dies => "dies",
+            Verdict::NotApplicable => "n/a",
+        }
+    }
+}
+
+/// Every instruction of one act as a place to die.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SweepRow {
+    /// What the victim did, and in which ring.
+    pub(crate) act: String,
+    /// Whether it was killed at its place or stopped there.
+    pub(crate) end: Ended,
+    /// Instructions, system calls counted as one each.
+    pub(crate) steps: u64,
+    /// Of these, how many a victim met at another place than the first one did.
+    pub(crate) strayed: u64,
+    pub(crate) windows: Vec<Window>,
+    /// From a death until a message sent after it was received, as (nanoseconds, how often).
+    pub(crate) recovery: Vec<(u64, u64)>,
+    pub(crate) elapsed_ns: u64,
+}
+
+/// What became of the victim of a sweep at its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ended {
+    /// SIGKILL.
+    #[default]
+    Killed,
+    /// It was stopped while the others were watched, went on to its end, and was killed there.
+    Frozen,
+}
+
+impl Ended {
+    /// The word in a line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Ended::Killed => "killed",
+            Ended::Frozen => "frozen",
+        }
+    }
+}
+
+/// The steps of a sweep that left the ring in the same state of the protocol.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Window {
+    pub(crate) name: String,
+    /// First and last step, counted from the act's beginning.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) deaths: u64,
+    /// Of these, how often the message in flight arrived, or arrived again.
+    pub(crate) arrived: u64,
+    /// How often somebody took something from the dead.
+    pub(crate) recovered: u64,
+    /// How often a record was thrown away.
+    pub(crate) discarded: u64,
+    pub(crate) worst_ns: u64,
 }
 
 /// What should have been one of the others.

@@ -94,6 +94,11 @@ impl Session {
         Plan { transport, task, setup, seed, ledger, pinned }
     }
 
+    /// The private folder of this run.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
     /// Removes what the channel of this plan left.
     pub(crate) fn clear(&self, plan: &Plan) {
         transports::remove_outside(&self.folder.path, Some(&plan.setup.channel));

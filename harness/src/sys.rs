@@ -8,6 +8,9 @@
 //! process ever shortens its file, so every index below `len` is a valid, aligned `u64`.
 #![allow(unsafe_code)] // The one file of the harness that may; each block says why it is sound.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod trace;
+
 use std::{
     ffi::CString,
     fs::{File, OpenOptions},

@@ -21,6 +21,13 @@ use crate::{
 pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
     match order {
         Order::Worker => worker::run(),
+        Order::Sweeper => torture::sweeper(),
+        Order::Nemesis { id, subject, folder } => {
+            return torture::nemesis(&id, &subject, &folder).map(|()| Ending::Passed);
+        }
+        Order::Torture { ref faults, .. } if faults.list => {
+            return torture::list(&options).map(|()| Ending::Passed);
+        }
         Order::Janitor { folder } => {
             worker::janitor(&folder);
             return Ok(Ending::Passed);
@@ -53,9 +60,10 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             compare::run(&mut session, time)?;
         }
         Order::Doctor => doctor::run(&mut session)?,
-        Order::Torture { kills } => torture::run(&mut session, kills)?,
+        Order::Torture { kills, faults } => torture::run(&mut session, kills, &faults)?,
         _ => {
             verify::run(&mut session, None)?;
+            torture::run_part(&mut session)?;
             compare::run(&mut session, None)?;
         }
     }

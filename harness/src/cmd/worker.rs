@@ -294,7 +294,7 @@ impl<'a> Ready<'a> {
             Task::Torture { largest } if job.role == Role::Producer => {
                 torture::produce(job, largest, self.ledger()?, ends.tx()?)
             }
-            Task::Torture { largest } => torture::consume(job, largest, self.ledger()?, ends.rx()?),
+            Task::Torture { largest } => torture::consume(job, largest, ends.rx()?),
         }
     }
 

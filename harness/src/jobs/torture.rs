@@ -1,21 +1,26 @@
-//! Messages of all sizes until the ledger says stop, while producers are killed from outside.
+//! Messages of all sizes until the ledger says stop, while either end is killed from outside.
 
-use anyhow::Result;
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
 
 use super::receive;
 use crate::{
-    checks::{Survivors, torture_len},
+    checks::torture_len,
+    journal::{Heir, Journal},
     ledger::{Ledger, roll},
     payload::{END, Key},
     protocol::{Job, Report},
     sys::now_ns,
-    transports::{Rx, Tx},
+    transports::{Rx, SendError, Tx},
 };
 
-/// Silences shorter than this are not reported.
-const SILENCE_NS: u64 = 5_000_000;
-/// Only so many of the longest silences are reported.
-const SILENCES: usize = 64;
+/// Between two attempts to send into a full ring that has lost its consumer.
+const HEIR_COMES: Duration = Duration::from_millis(1);
 
 /// A producer, of any incarnation.
 pub(crate) fn produce(
@@ -33,58 +38,56 @@ pub(crate) fn produce(
     let mut message = vec![0; largest];
     let (mut sequence, mut hash) = (0, 0);
     ledger.begin(job.producer, job.incarnation);
+    if job.setup.producers == 1 {
+        // Nobody is held up by the death of the only producer before there is a successor.
+        Journal::open(&journal_path(&job.ledger)).context("the journal")?.set_out(now_ns());
+    }
     while !ledger.stopped() {
         let len = torture_len(key(sequence), largest);
         key(sequence).fill(&mut message[..len]);
         hash = roll(hash, sequence, len);
         ledger.intend(job.producer, sequence);
-        tx.send(&message[..len])?;
+        send(tx, &message[..len])?;
         ledger.acknowledge(job.producer, sequence, hash);
         sequence += 1;
     }
     let end = key(sequence | END);
     let len = torture_len(end, largest);
     end.fill(&mut message[..len]);
-    tx.send(&message[..len])?;
+    send(tx, &message[..len])?;
     Ok(Report { messages: sequence, ..Report::default() })
 }
 
-/// The consumer, which outlives them all.
-pub(crate) fn consume(
-    job: &Job,
-    largest: usize,
-    ledger: &Ledger,
-    rx: &mut dyn Rx,
-) -> Result<Report> {
-    let mut survivors = Survivors::new(job.seed, job.setup.producers, largest);
-    let mut silences: Vec<(u64, u64)> = Vec::new();
+/// Sends, waiting for the heir of a consumer that was killed.
+fn send(tx: &mut dyn Tx, message: &[u8]) -> Result<()> {
+    loop {
+        match tx.send(message) {
+            Err(SendError::ReceiverGone) => thread::sleep(HEIR_COMES),
+            sent => return Ok(sent?),
+        }
+    }
+}
+
+/// The consumer, or the heir of one that was killed.
+pub(crate) fn consume(job: &Job, largest: usize, rx: &mut dyn Rx) -> Result<Report> {
+    let journal = Journal::open(&journal_path(&job.ledger)).context("the journal")?;
     let mut messages = 0;
     let start_ns = now_ns();
-    let mut last_ns = None;
-    while !receive(rx, |message| survivors.check(message))? {
+    journal.set_out(start_ns);
+    let mut heir = Heir::new(journal, job.seed, job.setup.producers, largest);
+    while !receive(rx, |message| heir.check(message, now_ns()))? {
         messages += 1;
-        ledger.received(messages);
-        let now = now_ns();
-        let silence = last_ns.map_or(0, |last| now - last);
-        if silence >= SILENCE_NS {
-            silences.push((now, silence));
-            if silences.len() > SILENCES {
-                silences.sort_by_key(|&(_, silence)| std::cmp::Reverse(silence));
-                silences.pop();
-            }
-        }
-        last_ns = Some(now);
     }
-    let (by_producer, hashes) = survivors.received();
     Ok(Report {
         messages,
         measured: messages,
         measured_ns: now_ns() - start_ns,
-        by_producer,
-        hashes,
-        ended: survivors.ended().to_vec(),
-        silences,
         repairs: rx.repairs(),
         ..Report::default()
     })
+}
+
+/// Beside the ledger.
+pub(crate) fn journal_path(ledger: &Path) -> PathBuf {
+    ledger.with_extension("journal")
 }

@@ -2,6 +2,7 @@
 //! and the screen. Pure functions of the rows and their stamp, so that the same rows give the same
 //! bytes; measures nothing.
 
+mod faults;
 #[cfg(test)]
 mod fixture;
 mod headline;

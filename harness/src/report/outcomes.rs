@@ -47,7 +47,7 @@ pub(super) fn verify(rows: &[Row]) -> Option<Sheet> {
     sheet.filled()
 }
 
-/// Producers killed under load, and what that did.
+/// Processes killed and stopped under load, and what that did.
 pub(super) fn torture(rows: &[Row]) -> Option<Sheet> {
     let head = [
         "ring",
@@ -61,7 +61,7 @@ pub(super) fn torture(rows: &[Row]) -> Option<Sheet> {
         "recoveries",
         "discarded",
     ];
-    let mut sheet = Sheet::new("Producers killed under load", &head).detail(&["discarded"]);
+    let mut sheet = Sheet::new("Killed and stopped under load", &head).detail(&["discarded"]);
     let optional = |count: Option<u64>| count.map_or_else(|| "-".into(), grouped).into();
     for row in rows {
         let Row::Torture(row) = row else { continue };

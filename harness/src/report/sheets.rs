@@ -1,7 +1,7 @@
 //! Which tables a report has, and what stands in them.
 
 use super::{
-    headline, outcomes,
+    faults, headline, outcomes,
     summary::{Figure, Kind, Metric, Place, Ratio, Subject, Summary, Times},
     table::{Sheet, Text},
     words::{bytes, grouped, memory, nanoseconds, producers, short, size, times},
@@ -32,6 +32,10 @@ pub(super) fn all(source: Source<'_>) -> Vec<Sheet> {
     }
     sheets.extend(outcomes::verify(source.rows));
     sheets.extend(outcomes::torture(source.rows));
+    sheets.extend(faults::recoveries(source.rows));
+    sheets.extend(faults::sweeps(source.rows));
+    sheets.extend(faults::windows(source.rows));
+    sheets.extend(faults::matrix(source.rows));
     sheets.extend(outcomes::machine(source.rows));
     sheets.extend(outcomes::failures(source.rows));
     sheets

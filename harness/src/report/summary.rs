@@ -273,7 +273,13 @@ fn block(row: &Row) -> Option<(Place, &Cell, Block<'_>)> {
             ];
             (Kind::Memory, &row.cell, 0, 0, values, vec![])
         }
-        Row::Verify(_) | Row::Machine(_) | Row::Torture(_) | Row::Failed(_) => return None,
+        Row::Verify(_)
+        | Row::Machine(_)
+        | Row::Torture(_)
+        | Row::Timeline(_)
+        | Row::Sweep(_)
+        | Row::Fault(_)
+        | Row::Failed(_) => return None,
     };
     let Cell { producers, size, ring_bytes, pinned, .. } = *cell;
     let place = Place { kind, producers, size, ring_bytes, pinned, offered_per_s };

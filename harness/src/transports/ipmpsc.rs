@@ -74,7 +74,8 @@ impl Transport for Ipmpsc {
 
     fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>> {
         let path = setup.path("ring");
-        let ring = SharedRingBuffer::options().capacity(setup.ring_bytes).create(&path)?;
+        // The path is this run's own: a ring that is there is that of a consumer that was killed.
+        let ring = SharedRingBuffer::options().capacity(setup.ring_bytes).open_or_create(&path)?;
         let endpoint = path.display().to_string();
         Ok(Box::new(Ring { ring, endpoint, form: self.0, producers: setup.producers }))
     }
@@ -128,6 +129,7 @@ impl From<Error> for SendError {
     fn from(error: Error) -> SendError {
         match error {
             Error::MessageTooLarge => SendError::TooLarge,
+            Error::ReceiverGone => SendError::ReceiverGone,
             other => SendError::Failed(other.into()),
         }
     }

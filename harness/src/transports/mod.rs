@@ -199,6 +199,8 @@ pub(crate) trait Rx {
 pub(crate) enum SendError {
     /// The channel can never take a message of this length.
     TooLarge,
+    /// There is no room, and nobody is left to make any.
+    ReceiverGone,
     /// Anything else.
     Failed(anyhow::Error),
 }
@@ -207,6 +209,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SendError::TooLarge => f.write_str("the message is too large for the channel"),
+            SendError::ReceiverGone => f.write_str("the channel is full and its consumer gone"),
             SendError::Failed(error) => write!(f, "{error:#}"),
         }
     }

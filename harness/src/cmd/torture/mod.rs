@@ -1,0 +1,35 @@
+//! Faults on purpose, each with what must hold all the same.
+
+mod load;
+mod matrix;
+mod sweep;
+mod watch;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{
+    args::{Faults, Sweep},
+    session::Session,
+};
+
+pub(crate) use matrix::{list, nemesis};
+pub(crate) use sweep::sweeper;
+
+/// The torture's part of the whole.
+const PART: Duration = Duration::from_secs(12);
+
+/// What belongs to a run of everything.
+pub(crate) fn run_part(session: &mut Session) -> Result<()> {
+    load::run(session, 0, Some(PART))
+}
+
+/// Does what the flags say; without any, kills and freezes under load.
+pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<()> {
+    match faults.sweep {
+        _ if faults.matrix => matrix::run(session, &faults.only),
+        Some(Sweep::Instructions) => sweep::run(session, &faults.only),
+        None => load::run(session, kills, session.options.duration),
+    }
+}

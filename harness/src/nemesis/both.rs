@@ -1,0 +1,337 @@
+//! Faults that one process can bring about by itself, written once and made for two crates: this
+//! one and 0.5.1, whose public API it keeps. Each gets a folder of its own and a process of its
+//! own, so that a crash or a hang is its verdict and nobody else's.
+
+/// Values whose serialization does what it should not, for either crate.
+pub(super) mod values {
+    use serde::{Serialize, Serializer};
+
+    /// Panics while it is serialized.
+    #[derive(Debug)]
+    pub(in crate::nemesis) struct Panics;
+
+    impl Serialize for Panics {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("a Serialize that panics, on purpose")
+        }
+    }
+
+    /// Calls back while it is serialized.
+    pub(in crate::nemesis) struct Calls<F: Fn()>(pub(in crate::nemesis) F);
+
+    impl<F: Fn()> Serialize for Calls<F> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            (self.0)();
+            serializer.serialize_u64(7)
+        }
+    }
+}
+
+/// The scenarios over the crate named `$channel`.
+macro_rules! scenarios {
+    ($name:ident, $channel:ident) => {
+        pub(super) mod $name {
+            use std::{
+                fs::{self, File},
+                io::Write,
+                os::unix::fs::{FileExt, symlink},
+                panic::{AssertUnwindSafe, catch_unwind},
+                path::Path,
+                time::Duration,
+            };
+
+            use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+            use $channel::{Error, Receiver, Sender, SharedRingBuffer};
+
+            use crate::nemesis::{
+                Broken,
+                both::values::{Calls, Panics},
+                is,
+            };
+
+            const RING: u32 = 64 << 10;
+            const LONG: Duration = Duration::from_millis(500);
+            const SHORT: Duration = Duration::from_millis(10);
+
+            type Verdict = Result<(), Broken>;
+
+            impl From<Error> for Broken {
+                fn from(error: Error) -> Broken {
+                    Broken::Dies(format!("an error where none is due: {error}"))
+                }
+            }
+
+            fn lower(resource: Resource, current: u64) -> Verdict {
+                let limit = Rlimit { current: Some(current), ..getrlimit(resource) };
+                Ok(setrlimit(resource, limit).map_err(std::io::Error::from)?)
+            }
+
+            fn at(folder: &Path) -> String {
+                folder.join("ring").display().to_string()
+            }
+
+            fn ring(folder: &Path) -> Result<SharedRingBuffer, Error> {
+                SharedRingBuffer::create(&at(folder), RING)
+            }
+
+            fn both(folder: &Path) -> Result<(Sender, Receiver), Error> {
+                let ring = ring(folder)?;
+                Ok((Sender::new(SharedRingBuffer::open(&at(folder))?), Receiver::new(ring)))
+            }
+
+            /// A message still goes through.
+            fn passes(tx: &Sender, rx: &Receiver) -> Verdict {
+                if !tx.send_timeout(&41_u64, LONG)? {
+                    return Err(Broken::Blocks("the next send".into()));
+                }
+                match rx.recv_timeout::<u64>(LONG)? {
+                    Some(41) => Ok(()),
+                    Some(other) => Err(Broken::Corrupts(format!("41 became {other}"))),
+                    None => Err(Broken::Blocks("the next receive".into())),
+                }
+            }
+
+            pub(in crate::nemesis) fn undecodable(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                tx.send(&u64::MAX)?;
+                is(rx.recv_timeout::<String>(LONG).is_err(), "8 bytes of 0xff were a string")?;
+                tx.send(&41_u64)?;
+                match rx.recv_timeout::<u64>(LONG)? {
+                    Some(41) => Ok(()),
+                    Some(_) => Err(Broken::Blocks("the bad message is never consumed".into())),
+                    None => Err(Broken::Loses("the message after the bad one".into())),
+                }
+            }
+
+            pub(in crate::nemesis) fn hostile_length(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                tx.send(&(1_u64 << 40))?;
+                is(rx.recv_timeout::<Vec<u8>>(LONG).is_err(), "a terabyte was received")?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn second_receiver(folder: &Path) -> Verdict {
+                let (tx, first) = both(folder)?;
+                tx.send(&1_u64)?;
+                tx.send(&2_u64)?;
+                first.recv_timeout::<u64>(LONG)?;
+                let second = Receiver::new(SharedRingBuffer::open(&at(folder))?);
+                match second.recv_timeout::<u64>(SHORT) {
+                    Err(_) => Ok(()),
+                    Ok(got) => Err(Broken::Corrupts(format!("two receivers; it got {got:?}"))),
+                }
+            }
+
+            pub(in crate::nemesis) fn create_over_live(folder: &Path) -> Verdict {
+                let path = at(folder);
+                let rx = Receiver::new(SharedRingBuffer::create(&path, 1 << 20)?);
+                let tx = Sender::new(SharedRingBuffer::open(&path)?);
+                tx.send(&vec![7_u8; 500_000])?;
+                let _second = SharedRingBuffer::create(&path, 64)?;
+                // Whatever it says about the ring: it must say it, and give what was sent.
+                let _ = tx.send_timeout(&vec![8_u8; 500_000], SHORT);
+                let got = rx.recv_timeout::<Vec<u8>>(LONG);
+                is(got.is_ok_and(|got| got == Some(vec![7; 500_000])), "what was sent is gone")
+            }
+
+            pub(in crate::nemesis) fn not_a_ring(folder: &Path) -> Verdict {
+                let mut bytes = vec![0; 100_000];
+                for first in [[0; 4], [1, 0, 0, 0], *b"ipmp", [0xff; 4]] {
+                    bytes[..4].copy_from_slice(&first);
+                    fs::write(at(folder), &bytes)?;
+                    if SharedRingBuffer::open(&at(folder)).is_ok() {
+                        return Err(Broken::Corrupts(format!("opened a file of {first:02x?}..")));
+                    }
+                }
+                Ok(())
+            }
+
+            pub(in crate::nemesis) fn longest_timeout(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                is(tx.send_timeout(&1_u64, Duration::MAX)?, "a send that may take for ever")?;
+                is(rx.recv_timeout::<u64>(Duration::MAX)? == Some(1), "the message")?;
+                let later = std::thread::spawn(move || {
+                    // By then the receive below waits; if not, it finds the message.
+                    std::thread::sleep(SHORT);
+                    tx.send(&2_u64)
+                });
+                is(rx.recv_timeout::<u64>(Duration::MAX)? == Some(2), "the later message")?;
+                is(later.join().is_ok_and(|sent| sent.is_ok()), "the later send")
+            }
+
+            pub(in crate::nemesis) fn empty_message(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                tx.send(&())?;
+                is(rx.recv_timeout::<()>(LONG)? == Some(()), "a message of no bytes")
+            }
+
+            pub(in crate::nemesis) fn too_large(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                let refused = tx.send_timeout(&vec![0_u8; 2 * RING as usize], LONG).is_err();
+                is(refused, "twice the ring was taken")?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn panicking_value(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                is(catch_unwind(AssertUnwindSafe(|| tx.send(&Panics))).is_err(), "no panic")?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn reentrant_value(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                let inner = tx.clone();
+                // What the inner send says is its own affair; the outer one must come back.
+                let value = Calls(|| drop(inner.send_timeout(&1_u64, SHORT)));
+                let _ = tx.send_timeout(&value, LONG);
+                while rx.recv_timeout::<u64>(SHORT)?.is_some() {}
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn received_twice(folder: &Path) -> Verdict {
+                let (tx, mut rx) = both(folder)?;
+                tx.send(&1_u64)?;
+                tx.send(&2_u64)?;
+                let mut context = rx.zero_copy_context();
+                context.recv::<u64>()?;
+                match context.recv::<u64>() {
+                    Err(_) => Ok(()),
+                    Ok(got) => Err(Broken::Corrupts(format!("{got} came again from a context"))),
+                }
+            }
+
+            pub(in crate::nemesis) fn forgotten_context(folder: &Path) -> Verdict {
+                let (tx, mut rx) = both(folder)?;
+                tx.send(&1_u64)?;
+                let mut context = rx.zero_copy_context();
+                context.recv::<u64>()?;
+                std::mem::forget(context);
+                // Not consumed, so it comes again; nothing is lost and nothing hangs.
+                is(rx.recv_timeout::<u64>(LONG)? == Some(1), "the forgotten message")?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn opened_twice(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                drop(Sender::new(SharedRingBuffer::open(&at(folder))?));
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn unlinked(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                fs::remove_file(at(folder))?;
+                passes(&tx, &rx)?;
+                is(SharedRingBuffer::open(&at(folder)).is_err(), "opened what is not there")
+            }
+
+            pub(in crate::nemesis) fn replaced(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                fs::remove_file(at(folder))?;
+                let (other_tx, other_rx) = both(folder)?;
+                tx.send(&1_u64)?;
+                is(other_rx.recv_timeout::<u64>(SHORT)?.is_none(), "another ring's message")?;
+                is(rx.recv_timeout::<u64>(LONG)? == Some(1), "the old ring's message")?;
+                passes(&other_tx, &other_rx)
+            }
+
+            pub(in crate::nemesis) fn odd_paths(folder: &Path) -> Verdict {
+                let precious = folder.join("precious");
+                fs::write(&precious, "precious")?;
+                symlink(&precious, folder.join("link"))?;
+                symlink("nowhere", folder.join("dangling"))?;
+                fs::create_dir(folder.join("folder"))?;
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    folder.join("fifo"),
+                    rustix::fs::FileType::Fifo,
+                    0o600.into(),
+                    0,
+                )
+                .map_err(std::io::Error::from)?;
+                for name in ["link", "dangling", "folder", "fifo"] {
+                    let path = folder.join(name).display().to_string();
+                    is(SharedRingBuffer::open(&path).is_err(), name)?;
+                    let _ = SharedRingBuffer::create(&path, 64);
+                }
+                is(fs::read(&precious)? == b"precious", "create wrote through a symlink")
+            }
+
+            pub(in crate::nemesis) fn truncated(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                File::options().write(true).open(at(folder))?.set_len(0)?;
+                let _ = tx.send_timeout(&1_u64, SHORT);
+                let _ = rx.recv_timeout::<u64>(SHORT);
+                Ok(())
+            }
+
+            pub(in crate::nemesis) fn grown(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                File::options().write(true).open(at(folder))?.set_len(1 << 24)?;
+                passes(&tx, &rx)
+            }
+
+            // The caller has mounted a file system of 64 KiB at the folder of the next two.
+
+            pub(in crate::nemesis) fn no_space(folder: &Path) -> Verdict {
+                let made = SharedRingBuffer::create(&at(folder), 1 << 20);
+                is(made.is_err(), "a ring larger than its file system")
+            }
+
+            pub(in crate::nemesis) fn space_runs_out(folder: &Path) -> Verdict {
+                let rx = Receiver::new(SharedRingBuffer::create(&at(folder), 16 << 10)?);
+                let tx = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                // Whatever fits of it.
+                let _ = fs::write(folder.join("hog"), vec![1; 1 << 20]);
+                for _ in 0..4 {
+                    tx.send(&vec![7_u8; 4_000])?;
+                    let got = rx.recv_timeout::<Vec<u8>>(LONG)?;
+                    is(got == Some(vec![7; 4_000]), "what was sent")?;
+                }
+                Ok(())
+            }
+
+            pub(in crate::nemesis) fn file_limit(folder: &Path) -> Verdict {
+                lower(Resource::Fsize, 4096)?;
+                let made = SharedRingBuffer::create(&at(folder), 1 << 20);
+                is(made.is_err(), "a ring beyond RLIMIT_FSIZE")
+            }
+
+            pub(in crate::nemesis) fn descriptor_limit(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                // Each side attaches by its first message, which takes a descriptor for a moment.
+                passes(&tx, &rx)?;
+                lower(Resource::Nofile, 0)?;
+                is(SharedRingBuffer::open(&at(folder)).is_err(), "opened without descriptors")?;
+                let path = folder.join("other").display().to_string();
+                is(SharedRingBuffer::create(&path, 64).is_err(), "created without descriptors")?;
+                is(!Path::new(&path).exists(), "a file is left behind")?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn flipped_header(folder: &Path) -> Verdict {
+                for word in 0..128 {
+                    for value in [0, 1, u64::MAX, 1 << 63, 0x1234_5678_9abc_def1] {
+                        let path = folder.join(format!("ring-{word}"));
+                        let path = path.display().to_string();
+                        let rx = Receiver::new(SharedRingBuffer::create(&path, RING)?);
+                        let tx = Sender::new(SharedRingBuffer::open(&path)?);
+                        tx.send(&1_u64)?;
+                        let file = File::options().write(true).open(&path)?;
+                        file.write_all_at(&u64::to_le_bytes(value), 8 * word)?;
+                        // Any answer will do, if one comes.
+                        let _ = SharedRingBuffer::open(&path);
+                        let _ = tx.send_timeout(&2_u64, Duration::from_millis(2));
+                        let _ = rx.recv_timeout::<u64>(Duration::from_millis(2));
+                        drop((tx, rx));
+                        fs::remove_file(&path)?;
+                    }
+                    std::io::stdout().flush()?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+scenarios!(ours, ipmpsc);
+scenarios!(old, ipmpsc_0_5_1);

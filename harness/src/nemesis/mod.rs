@@ -1,0 +1,121 @@
+//! The catalogue of faults: for each row how it is brought about here, or why it is not, and what
+//! must hold.
+
+mod both;
+mod catalogue;
+
+use std::path::Path;
+
+pub(crate) use catalogue::CATALOGUE;
+
+/// One row of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// As in the design's catalogue: P producers, S stopped, C consumer, F file, H header,
+    /// R resources, L lifecycle, M messages.
+    pub(crate) id: &'static str,
+    pub(crate) fault: &'static str,
+    pub(crate) how: How,
+}
+
+/// Where a row is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    /// By one process over either crate's API.
+    Alone(Alone),
+    /// By signals to one of several processes, whatever joins them.
+    Field(Field),
+    /// By `torture --sweep instructions --only` this.
+    Swept(&'static str),
+    /// By `torture` under load, as the fault of this name.
+    Load(&'static str),
+    /// By the test of this name in the crate, which can reach more of it.
+    Crate(&'static str),
+    /// Not at all, and why.
+    No(&'static str),
+}
+
+/// A scenario of one process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alone {
+    pub(crate) ours: fn(&Path) -> Result<(), Broken>,
+    pub(crate) old: fn(&Path) -> Result<(), Broken>,
+    /// 0.5.1 is known to fail; if it does not, the scenario is wrong.
+    pub(crate) old_fails: bool,
+    /// What our crate documents instead of surviving.
+    pub(crate) documented: Option<&'static str>,
+    /// Whether the folder must be a file system of 64 KiB.
+    pub(crate) tiny: bool,
+}
+
+/// A signal to one of several processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    KillProducers,
+    FreezeProducer,
+    FreezeConsumer,
+}
+
+/// How something did not survive.
+#[derive(Clone, Debug)]
+pub(crate) enum Broken {
+    Blocks(String),
+    Loses(String),
+    Corrupts(String),
+    Dies(String),
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Broken {
+        Broken::Dies(format!("an error where none is due: {error}"))
+    }
+}
+
+/// What must be so; otherwise messages are not what they should be.
+fn is(so: bool, otherwise: &str) -> Result<(), Broken> {
+    if so { Ok(()) } else { Err(Broken::Corrupts(otherwise.into())) }
+}
+
+/// The entry of this id.
+pub(crate) fn find(id: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_of_the_design_is_there_once() {
+        let counts =
+            [("P", 21), ("S", 8), ("C", 13), ("F", 17), ("H", 13), ("R", 11), ("L", 11), ("M", 15)];
+        for (group, count) in counts {
+            for number in 1..=count {
+                let id = format!("{group}{number}");
+                let found = CATALOGUE.iter().filter(|entry| entry.id == id).count();
+                assert_eq!(found, 1, "{id}");
+            }
+        }
+        assert_eq!(CATALOGUE.len(), counts.iter().map(|(_, count)| count).sum::<usize>());
+    }
+    #[test]
+    fn the_tests_and_acts_it_names_exist() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ipmpsc/tests/it");
+        let texts: String = std::fs::read_dir(tests)
+            .expect("the crate has tests")
+            .flatten()
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+            .collect();
+        for entry in CATALOGUE {
+            match entry.how {
+                How::Crate(test) => assert!(texts.contains(&format!("fn {test}()")), "{test}"),
+                #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+                How::Swept(act) => {
+                    let known = crate::sweep::ACTS.iter().any(|known| known.name.contains(act));
+                    assert!(known, "{act}");
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The tables of the torture beside its rounds: recovery by kind of fault, the sweeps over every
+//! instruction, and the matrix of faults and transports.
+
+use std::collections::BTreeMap;
+
+use super::{
+    table::Sheet,
+    words::{grouped, nanoseconds},
+};
+use crate::record::{FaultRow, Row, SweepRow};
+
+/// How long each kind of fault has held the others up.
+pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
+    let mut kinds: BTreeMap<&str, BTreeMap<u64, u64>> = BTreeMap::new();
+    for row in rows {
+        let Row::Torture(row) = row else { continue };
+        for fault in &row.faults {
+            let times = kinds.entry(&fault.fault).or_default();
+            for &(ns, often) in &fault.recovery {
+                *times.entry(ns).or_default() += often;
+            }
+        }
+    }
+    let mut sheet = Sheet::new("Recovery under load", &["fault", "times", "p50", "max"]);
+    for (fault, times) in kinds {
+        let all: u64 = times.values().sum();
+        let mut below = 0;
+        let median = times.iter().find(|(_, often)| {
+            below += **often;
+            2 * below >= all
+        });
+        let ns = |ns: Option<&u64>| nanoseconds(*ns.unwrap_or(&0) as f64);
+        sheet.body.push(vec![
+            fault.into(),
+            grouped(all).into(),
+            ns(median.map(|(ns, _)| ns)).into(),
+            ns(times.keys().next_back()).into(),
+        ]);
+    }
+    sheet.note(
+        "The longest gap between two messages from a fault to the next one, without the time for \
+         which a process was stopped or a successor started.",
+    );
+    sheet.filled()
+}
+
+/// One line for each act that was swept.
+pub(super) fn sweeps(rows: &[Row]) -> Option<Sheet> {
+    let head = ["swept", "end", "instructions", "arrived", "recovered", "discarded", "worst"];
+    let mut sheet = Sheet::new("Every instruction", &head);
+    for row in rows {
+        let Row::Sweep(SweepRow { act, end, steps, windows, .. }) = row else { continue };
+        let sum = |count: fn(&crate::record::Window) -> u64| {
+            grouped(windows.iter().map(count).sum::<u64>()).into()
+        };
+        let worst = windows.iter().map(|window| window.worst_ns).max().unwrap_or(0);
+        sheet.body.push(vec![
+            act.as_str().into(),
+            end.word().into(),
+            grouped(*steps).into(),
+            sum(|window| window.arrived),
+            sum(|window| window.recovered),
+            sum(|window| window.discarded),
+            nanoseconds(worst as f64).into(),
+        ]);
+    }
+    sheet.note("Ended after each single instruction in turn; no promise was broken.");
+    sheet.filled()
+}
+
+/// The deaths of the sweeps by the window of the protocol they fell into.
+pub(super) fn windows(rows: &[Row]) -> Option<Sheet> {
+    let head =
+        ["swept", "end", "window", "from", "to", "deaths", "arrived", "recovered", "discarded"];
+    let mut sheet = Sheet::new("Windows of the protocol", &head);
+    sheet.is_detail = true;
+    for row in rows {
+        let Row::Sweep(row) = row else { continue };
+        for window in &row.windows {
+            sheet.body.push(vec![
+                row.act.as_str().into(),
+                row.end.word().into(),
+                window.name.as_str().into(),
+                grouped(window.first).into(),
+                grouped(window.last).into(),
+                grouped(window.deaths).into(),
+                grouped(window.arrived).into(),
+                grouped(window.recovered).into(),
+                grouped(window.discarded).into(),
+            ]);
+        }
+    }
+    sheet.filled()
+}
+
+/// Each fault against each transport that took it.
+pub(super) fn matrix(rows: &[Row]) -> Option<Sheet> {
+    let (mut transports, mut faults): (Vec<&str>, Vec<(&str, &str)>) = (Vec::new(), Vec::new());
+    let mut verdicts: BTreeMap<(&str, &str), &FaultRow> = BTreeMap::new();
+    for row in rows {
+        let Row::Fault(row) = row else { continue };
+        let (transport, fault) = (row.transport.as_str(), (row.id.as_str(), row.fault.as_str()));
+        if !transports.contains(&transport) {
+            transports.push(transport);
+        }
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+        verdicts.insert((&row.id, transport), row);
+    }
+    let head: Vec<_> = ["id", "fault"].into_iter().chain(transports.iter().copied()).collect();
+    let mut sheet = Sheet::new("Fault matrix", &head);
+    for (id, fault) in faults {
+        let words = transports.iter().map(|transport| {
+            verdicts.get(&(id, *transport)).map_or("-", |row| row.verdict.word()).into()
+        });
+        sheet.body.push([id.into(), fault.into()].into_iter().chain(words).collect());
+    }
+    sheet.note("`harness torture --list` says what brings each fault about, and what cannot be.");
+    sheet.filled()
+}

@@ -1,0 +1,386 @@
+//! What the victims of the sweep do, as a table: one row for each state of the ring that takes
+//! another way through the protocol.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use ipmpsc::SharedRingBuffer;
+use serde_bytes::{ByteBuf, Bytes as TypedBytes};
+
+use super::{
+    Way,
+    scene::{Form, Scene, VICTIM, WITNESS, message, receiver, second_ring, sender},
+};
+use crate::{
+    payload::{HEADER_LEN, claimed},
+    sys::trace::{Stop, Traced, mark},
+};
+
+/// Longer than any of it takes; nobody waits for it when things are well.
+const LONG: Duration = Duration::from_secs(5);
+/// A receive from an empty ring: one sleep, and longer than the single steps up to it take.
+const NAP: Duration = Duration::from_millis(50);
+/// More than a receive without time lets pass before it asks again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+/// Steps in which every sender has made its claim.
+const STEPS_MAX: usize = 100_000;
+
+/// One row of the sweep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Act {
+    pub(crate) name: &'static str,
+    pub(crate) does: Does,
+    form: Form,
+    /// The length of the victim's message.
+    len: usize,
+    ring_bytes: u64,
+    /// Messages that have gone through the ring, which bring its ends to where they are.
+    drained: u64,
+    /// Messages that wait to be received.
+    waiting: u64,
+    before: Before,
+}
+
+/// What is swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    Send,
+    SendBatch,
+    Receive,
+    /// From a ring without a message.
+    ReceiveNothing,
+    /// Past the record of a sender that died writing it.
+    Recover,
+    /// Of a sender that died making it, by looks without waiting.
+    RecoverClaim,
+    Attach,
+    AttachToReceive,
+    Leave,
+    Create,
+}
+
+/// Who has died before the victim sets out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nobody,
+    /// A sender with the claim word.
+    HoldingWord,
+    /// A sender with the claim word, its record marked and its tail not moved.
+    Marked,
+    /// A sender that had claimed and was writing.
+    Writing,
+    /// A receiver that slept, so that the next commit wakes.
+    SleepingReceiver,
+    /// A sender that slept in front of a full ring, so that freed space wakes.
+    SleepingSender,
+}
+
+const fn act(name: &'static str, does: Does, form: Form, ring: (u64, u64, u64)) -> Act {
+    let (ring_bytes, drained, waiting) = ring;
+    let (len, before) = (HEADER_LEN, Before::Nobody);
+    Act { name, does, form, len, ring_bytes, drained, waiting, before }
+}
+
+impl Act {
+    const fn of_len(self, len: usize) -> Act {
+        Act { len, ..self }
+    }
+
+    const fn after(self, before: Before) -> Act {
+        Act { before, ..self }
+    }
+}
+
+use Before::{HoldingWord, Marked, SleepingReceiver, SleepingSender, Writing};
+use Does::{
+    Attach, AttachToReceive, Create, Leave, Receive, ReceiveNothing, Recover, RecoverClaim, Send,
+    SendBatch,
+};
+use Form::{Bytes, Typed};
+
+/// Messages of 24 bytes take 32 of the ring, typed ones 40. A ring of 256 has room for 7 or 6
+/// (eight bytes stay free); after 6 or 5 of them the next does not fit before the end.
+pub(crate) const ACTS: [Act; 24] = [
+    act("send bytes, empty", Send, Bytes, (256, 1, 0)),
+    act("send bytes, nearly full", Send, Bytes, (256, 1, 6)),
+    act("send bytes, at the wrap", Send, Bytes, (256, 6, 0)).of_len(64),
+    act("send bytes, receiver asleep", Send, Bytes, (256, 1, 0)).after(SleepingReceiver),
+    act("send typed, empty", Send, Typed, (256, 1, 0)),
+    act("send typed, nearly full", Send, Typed, (256, 1, 4)),
+    act("send typed, at the wrap", Send, Typed, (256, 5, 0)).of_len(64),
+    act("send typed in place, at the wrap", Send, Typed, (512, 8, 0)).of_len(200),
+    act("send a batch", SendBatch, Typed, (512, 1, 0)),
+    act("send, claim word of a dead sender", Send, Bytes, (256, 1, 0)).after(HoldingWord),
+    act("send, half-made claim", Send, Bytes, (256, 1, 0)).after(Marked),
+    act("receive bytes", Receive, Bytes, (256, 0, 4)),
+    act("receive bytes, at the wrap", Receive, Bytes, (256, 5, 4)).of_len(32),
+    act("receive typed", Receive, Typed, (256, 0, 4)),
+    act("receive typed, at the wrap", Receive, Typed, (256, 5, 4)),
+    act("receive, sender asleep", Receive, Bytes, (256, 0, 7)).after(SleepingSender),
+    act("receive from an empty ring", ReceiveNothing, Bytes, (256, 1, 0)),
+    act("recover a record", Recover, Bytes, (256, 1, 0)).after(Writing),
+    act("recover a half-made claim", RecoverClaim, Bytes, (256, 1, 0)).after(Marked),
+    act("attach to send", Attach, Bytes, (256, 1, 1)),
+    act("attach to receive", AttachToReceive, Bytes, (256, 1, 2)),
+    act("leave as a sender", Leave, Bytes, (256, 1, 1)),
+    act("leave with a record left behind", Leave, Bytes, (256, 1, 0)).after(Writing),
+    act("create", Create, Bytes, (256, 0, 0)),
+];
+
+impl Act {
+    /// The scene as the victim finds it.
+    pub(crate) fn set(&self, path: &Path, way_of_the_first: Option<&Way>) -> Result<Scene> {
+        let mut scene = self.prepare(path)?;
+        if self.before != Before::Nobody {
+            self.bury(&scene, way_of_the_first)?;
+        }
+        if self.does == Recover {
+            scene.witness_goes_on(2)?;
+        }
+        scene.begin(self.before != Before::Nobody);
+        Ok(scene)
+    }
+
+    /// The scene before anybody has died.
+    fn prepare(&self, path: &Path) -> Result<Scene> {
+        // A receiver meets the lengths that the row is about; other victims send them.
+        let len = if self.does == Receive { self.len } else { HEADER_LEN };
+        let mut scene = Scene::create(path, self.ring_bytes, self.form, len)?;
+        scene.prefill(self.drained, self.waiting)?;
+        if self.receives() || self.before == SleepingReceiver {
+            scene.leave_receiving(self.receives());
+        }
+        scene.begin(false);
+        Ok(scene)
+    }
+
+    /// Whether the victim is, or becomes, the receiver.
+    pub(crate) fn receives(&self) -> bool {
+        matches!(self.does, Receive | ReceiveNothing | Recover | RecoverClaim | AttachToReceive)
+    }
+
+    /// Kills the one who dies first where it should; `way` leads there quickly.
+    fn bury(&self, scene: &Scene, way: Option<&Way>) -> Result<()> {
+        let (mut dead, mut step) = (self.first_to_die(&scene.path)?, 0);
+        if let Some(way) = way {
+            step = way.len() - 1;
+            ensure!(!way.lead(&mut dead, step)?, "the first to die has come to its end");
+        }
+        while !self.is_where_the_first_dies(scene) {
+            step_on(&mut dead)?;
+            step += 1;
+            ensure!(step < STEPS_MAX, "the first to die does not get there");
+        }
+        Ok(dead.kill()?)
+    }
+
+    /// The way of the one who dies first to where it does.
+    pub(crate) fn way_of_the_first(&self, path: &Path) -> Result<Option<Way>> {
+        if self.before == Before::Nobody {
+            return Ok(None);
+        }
+        let scene = self.prepare(path)?;
+        let mut dead = self.first_to_die(path)?;
+        let mut way = Way::default();
+        while !self.is_where_the_first_dies(&scene) {
+            way.push(dead.next_address()?);
+            step_on(&mut dead)?;
+            ensure!(way.len() < STEPS_MAX, "the first to die does not get there");
+        }
+        way.push(dead.next_address()?);
+        Ok(Some(way))
+    }
+
+    fn first_to_die(&self, path: &Path) -> Result<Traced> {
+        let part = || match self.before {
+            SleepingReceiver => said(receives_nothing(path, LONG)),
+            _ => said(sends(Bytes, path, HEADER_LEN)),
+        };
+        Ok(Traced::fork(part)?)
+    }
+
+    fn is_where_the_first_dies(&self, scene: &Scene) -> bool {
+        match self.before {
+            Before::Nobody => true,
+            HoldingWord => scene.claim_holder() != 0,
+            Marked => scene.sender_window() == "record marked, tail not moved",
+            Writing => scene.sender_window() == "record being written",
+            SleepingReceiver => scene.is_receiver_asleep(),
+            SleepingSender => scene.is_sender_asleep(),
+        }
+    }
+
+    /// The victim's part, up to its first mark unswept, from there to its second swept.
+    pub(crate) fn play(&self, path: &Path) -> Result<(), String> {
+        said(match self.does {
+            Send => sends(self.form, path, self.len),
+            SendBatch => sends_batch(path),
+            Receive => receives(self.form, path, self.drained),
+            ReceiveNothing => receives_nothing(path, NAP),
+            Recover => recovers(path, self.drained),
+            RecoverClaim => recovers_claim(path),
+            Attach => attaches(path),
+            AttachToReceive => attaches_to_receive(path),
+            Leave => leaves(path),
+            Create => creates(path),
+        })
+    }
+
+    /// Tells the books what the victim has done by its first mark, and may have done after it.
+    pub(crate) fn open_books(&self, scene: &mut Scene) {
+        match self.does {
+            Send => scene.victim_sent(0, 1),
+            SendBatch => scene.victim_sent(0, 3),
+            Receive => scene.victim_received(1, true),
+            Recover | AttachToReceive => scene.victim_received(0, true),
+            ReceiveNothing | RecoverClaim | Attach | Leave | Create => {}
+        }
+    }
+
+    /// The victim has reached its second mark.
+    pub(crate) fn close_books(&self, scene: &mut Scene) {
+        match self.does {
+            Send => scene.victim_sent(1, 1),
+            SendBatch => scene.victim_sent(3, 3),
+            Receive | Recover | AttachToReceive => scene.victim_received(1, false),
+            // What the witness has sent meanwhile, if anything.
+            ReceiveNothing | RecoverClaim => scene.victim_received(0, true),
+            Attach | Leave | Create => {}
+        }
+    }
+
+    /// Removes what a victim that lived has made beside the scene's ring.
+    pub(crate) fn clear(&self, path: &Path) {
+        if self.does == Create {
+            // If it is not there, the next victim finds what it should find.
+            let _ = std::fs::remove_file(second_ring(path));
+        }
+    }
+
+    /// Where in the protocol the victim is.
+    pub(crate) fn window(&self, scene: &Scene) -> &'static str {
+        match self.does {
+            Send | SendBatch => scene.sender_window(),
+            Receive | ReceiveNothing | Recover | RecoverClaim => scene.receiver_window(),
+            Attach | AttachToReceive | Leave => scene.attach_window(),
+            Create => scene.create_window(),
+        }
+    }
+}
+
+fn step_on(dead: &mut Traced) -> Result<()> {
+    match dead.step()? {
+        Stop::Step => Ok(()),
+        other => bail!("the first to die was not to get so far: {other:?}"),
+    }
+}
+
+fn said(played: Result<()>) -> Result<(), String> {
+    played.map_err(|error| format!("{error:#}"))
+}
+
+fn sends(form: Form, path: &Path, len: usize) -> Result<()> {
+    let tx = sender(path)?;
+    let bytes = message(VICTIM, 0, len);
+    mark();
+    match form {
+        Bytes => tx.send_bytes(&bytes)?,
+        Typed => tx.send(&TypedBytes::new(&bytes))?,
+    }
+    mark();
+    Ok(())
+}
+
+fn sends_batch(path: &Path) -> Result<()> {
+    let tx = sender(path)?;
+    let messages: Vec<_> = (0..3).map(|s| ByteBuf::from(message(VICTIM, s, HEADER_LEN))).collect();
+    mark();
+    tx.send_batch(&messages)?;
+    mark();
+    Ok(())
+}
+
+/// Receives one message unswept and the next one swept.
+fn receives(form: Form, path: &Path, first: u64) -> Result<()> {
+    let mut rx = receiver(path)?;
+    let one = form.receive(&mut rx, LONG)?;
+    ensure!(one.is_some_and(|bytes| claimed(&bytes) == Some((WITNESS, 0, first))), "the first");
+    mark();
+    let two = match form {
+        Bytes => claimed(&rx.recv_bytes()?),
+        Typed => claimed(&rx.recv::<ByteBuf>()?),
+    };
+    mark();
+    ensure!(two == Some((WITNESS, 0, first + 1)), "received {two:?} after {first}");
+    Ok(())
+}
+
+/// Takes the role unswept. If the witness sends meanwhile, its message is as good an end.
+fn receives_nothing(path: &Path, limit: Duration) -> Result<()> {
+    let mut rx = receiver(path)?;
+    ensure!(rx.try_recv_bytes()?.is_none(), "a message that nobody sent");
+    mark();
+    drop(rx.recv_bytes_timeout(limit)?);
+    mark();
+    Ok(())
+}
+
+/// A receive without time asks who lives at its second look, and so at every look here: the first
+/// frees the claim word, the second the record.
+fn recovers_claim(path: &Path) -> Result<()> {
+    let mut rx = receiver(path)?;
+    ensure!(rx.try_recv_bytes()?.is_none(), "a message that nobody sent");
+    std::thread::sleep(BETWEEN_LOOKS);
+    mark();
+    drop(rx.try_recv_bytes()?);
+    std::thread::sleep(BETWEEN_LOOKS);
+    drop(rx.try_recv_bytes()?);
+    mark();
+    Ok(())
+}
+
+/// Takes the role unswept: a receive without time does not ask who lives.
+fn recovers(path: &Path, first: u64) -> Result<()> {
+    let mut rx = receiver(path)?;
+    ensure!(rx.try_recv_bytes()?.is_none(), "a message past an unfinished one");
+    mark();
+    let one = claimed(&rx.recv_bytes()?);
+    mark();
+    ensure!(one == Some((WITNESS, 0, first)), "received {one:?}");
+    Ok(())
+}
+
+fn attaches(path: &Path) -> Result<()> {
+    mark();
+    let tx = sender(path)?;
+    mark();
+    drop(tx);
+    Ok(())
+}
+
+fn attaches_to_receive(path: &Path) -> Result<()> {
+    mark();
+    let mut rx = receiver(path)?;
+    let message = rx.try_recv_bytes()?;
+    ensure!(message.is_some(), "nothing waits");
+    drop(message);
+    mark();
+    Ok(())
+}
+
+fn leaves(path: &Path) -> Result<()> {
+    let tx = sender(path)?;
+    mark();
+    drop(tx);
+    mark();
+    Ok(())
+}
+
+fn creates(path: &Path) -> Result<()> {
+    let path = second_ring(path);
+    mark();
+    let ring = SharedRingBuffer::options().capacity(240).create_new(path)?;
+    mark();
+    drop(ring);
+    Ok(())
+}
