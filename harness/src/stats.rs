@@ -137,6 +137,29 @@ pub(crate) fn percentile(counts: &[(u64, u64)], percent: f64) -> Option<u64> {
     found
 }
 
+/// The same counts in at most 62 steps, for keeping: every second percentile, from the 98th on every
+/// fifth of one, and those that tables show are what they were; what lies between moves up to the
+/// next.
+pub(crate) fn thinned(counts: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let steps = (1..=49).map(|step| 2.0 * f64::from(step));
+    let fine = (1..=9).map(|step| 98.0 + f64::from(step) / 5.0);
+    let mut kept = steps.chain(fine).chain([99.9, 99.95, 99.99, 100.0]).peekable();
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable();
+    let total: u64 = sorted.iter().map(|&(_, count)| count).sum();
+    let (mut seen, mut since, mut thin) = (0, 0, Vec::new());
+    for (value, count) in sorted {
+        (seen, since) = (seen + count, since + count);
+        let is_passed = |percent: &f64| seen as f64 >= total as f64 * percent / 100.0;
+        if kept.next_if(is_passed).is_some() {
+            while kept.next_if(is_passed).is_some() {}
+            thin.push((value, since));
+            since = 0;
+        }
+    }
+    thin
+}
+
 /// A percentile of which at least one value lies beyond; of fewer values it would be a guess.
 pub(crate) fn tail(counts: &[(u64, u64)], percent: f64) -> Option<u64> {
     let total: u64 = counts.iter().map(|&(_, count)| count).sum();
@@ -260,6 +283,22 @@ mod tests {
         assert_eq!(verdict(ratio(9.0, 9.0), None), Verdict::Unclear);
         let two = Spread { count: 2, ..ratio(9.0, 9.0) };
         assert_eq!(verdict(two, Some(0.25)), Verdict::Unclear);
+    }
+
+    #[test]
+    fn thinned_counts_keep_what_tables_show() {
+        let counts: Vec<(u64, u64)> =
+            (1..3_000).map(|value| (value * value, 1 + value % 7)).collect();
+        let thin = thinned(&counts);
+        assert!(thin.len() <= 62, "{}", thin.len());
+        for percent in [2.0, 50.0, 90.0, 99.0, 99.8, 99.9, 99.99, 100.0] {
+            assert_eq!(percentile(&thin, percent), percentile(&counts, percent), "{percent}");
+        }
+        let sum = |counts: &[(u64, u64)]| counts.iter().map(|&(_, count)| count).sum::<u64>();
+        assert_eq!(sum(&thin), sum(&counts));
+        assert_eq!(thinned(&thin), thin, "once is enough");
+        assert_eq!(thinned(&[(7, 3)]), [(7, 3)]);
+        assert!(thinned(&[]).is_empty());
     }
 
     #[test]

@@ -10,12 +10,13 @@ use anyhow::{Context, Result};
 use crate::{
     args::{ReportMode, default_out, root},
     folder,
-    record::SOURCES,
+    record::{Row, SOURCES, parse_rows},
     report::{
-        self, STAMP,
+        self, ROWS, STAMP,
         publish::{self, FOLDER, INDEX, README, Run},
     },
     session::Ending,
+    stats::thinned,
 };
 
 /// Does what was asked with these folders.
@@ -124,14 +125,28 @@ fn publish(folder: &Path, force: bool) -> Result<bool> {
         return Ok(false);
     }
     let to = root().join(FOLDER).join(publish::place(&env));
-    let mut files = report::render(&rows, &env)?;
-    for name in [report::ROWS, STAMP] {
-        let bytes = fs::read(folder.join(name)).with_context(|| format!("read {name}"))?;
-        files.push((name.into(), bytes));
-    }
+    let text = read(&folder.join(ROWS))?;
+    let kept = text.lines().map(keep).collect::<Result<String>>()?;
+    let mut files = report::render(&parse_rows(&kept)?, &env)?;
+    files.push((ROWS.into(), kept.into_bytes()));
+    files.push((STAMP.into(), read(&folder.join(STAMP))?.into_bytes()));
     folder::replace(&to, &files)?;
     eprintln!("published as {}", to.display());
     Ok(true)
+}
+
+/// A row as it is published: the times of the open loop, nine tenths of a run's bytes, are thinned.
+fn keep(line: &str) -> Result<String> {
+    let row = match serde_json::from_str(line).context("a row")? {
+        Row::Latency(mut row) => {
+            for times in [&mut row.response, &mut row.service, &mut row.lag] {
+                *times = thinned(times);
+            }
+            serde_json::to_string(&Row::Latency(row))?
+        }
+        _ => line.to_owned(),
+    };
+    Ok(row + "\n")
 }
 
 /// Writes the index and the README's part anew.
