@@ -137,9 +137,9 @@ pub(crate) fn percentile(counts: &[(u64, u64)], percent: f64) -> Option<u64> {
     found
 }
 
-/// The same counts in at most 62 steps, for keeping: every second percentile, from the 98th on every
-/// fifth of one, and those that tables show are what they were; what lies between moves up to the
-/// next.
+/// The same counts in at most 62 steps, for keeping: every second percentile, from the 98th on
+/// every fifth of one, and those that tables show are what they were; what lies between moves up
+/// to the next.
 pub(crate) fn thinned(counts: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let steps = (1..=49).map(|step| 2.0 * f64::from(step));
     let fine = (1..=9).map(|step| 98.0 + f64::from(step) / 5.0);

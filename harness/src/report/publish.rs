@@ -147,7 +147,7 @@ again. Its files are written by the harness, and nothing in them is edited by ha
 | `index.html` | the same and the plots, as one page |
 | `plots/*.svg` | the plots |
 | `summary.csv` | every figure with its interval, one line each |
-| `runs.jsonl` | the rows, one JSON object each, from which all of the above is made; published ones have the times of the open loop in 62 steps at most, which keep the percentiles that are shown |
+| `runs.jsonl` | the rows of which all of that is made, open-loop times in 62 steps at most |
 | `env.json` | the machine, the compiler and its profile, the revision, the command and the seed |
 
 To trace a number: find its line in `summary.csv` by kind, transport, size and producers; its blocks

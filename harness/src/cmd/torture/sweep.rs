@@ -99,7 +99,8 @@ mod traced {
         ));
         for window in &row.windows {
             session.progress.say(&format!(
-                "  {:>6} to {:>6}  {:<32} {:>5} deaths: {:>5} arrived, {:>5} recovered, {:>5} discarded",
+                "  {:>6} to {:>6}  {:<32} {:>5} deaths: {:>5} arrived, {:>5} recovered, \
+                 {:>5} discarded",
                 window.first,
                 window.last,
                 window.name,
