@@ -24,7 +24,9 @@
 //! * `inside` of a gap below `least + 8`, `exact` above `most` or below `least`, and `pad` from
 //!   `most` on;
 //! * `pad` and `behind` where pad, record and the 8 bytes after them are more than the ring: then
-//!   the record is claimed only after the consumer has looked, and passed the pad.
+//!   the record is claimed only after the consumer has looked, and passed the pad;
+//! * `pad` and `behind` of a gap above an eighth of a ring above 4 KiB: what lies before has to be
+//!   freed first, so that the record is there at the first look only by a rare chance.
 //!
 //! Where gaps share a cell, it is required if that holds for less than three quarters of them.
 
@@ -106,7 +108,9 @@ impl Shape {
     /// Whether that is possible with the consumer in this state.
     fn can_be(self, gap: u64, fit: Fit, state: State) -> bool {
         let shortest = self.least.max(gap + ALIGN);
-        let looks_between = fit == Fit::Pad && gap + shortest + AFTER > self.capacity;
+        let is_rare = self.capacity > 4096 && gap >= self.capacity / 8;
+        let is_over = gap + shortest + AFTER > self.capacity;
+        let looks_between = fit == Fit::Pad && (is_over || is_rare);
         self.can_fit(gap, fit) && !(looks_between && state == State::Behind)
     }
 
