@@ -136,12 +136,19 @@ fn a_dead_parents_place_is_free_though_its_child_lives() {
         } else {
             assert!(matches!(receiver.try_recv::<u64>(), Err(Error::ReceiverExists)));
         }
-        // Alone, so that the child reads on from a pipe that stays open.
-        parent.kill_without_waiting();
+        // The parent alone. It is waited for, since its locks last until the last of its threads has
+        // ended, and its children have a new parent before that.
+        parent.kill();
         assert_eq!(parent.hear(), "orphan");
-        sender.send(&2_u64).expect("the slot is free");
-        let received = receiver.recv_timeout::<u64>(LONG).expect("the role is free");
-        assert_eq!(received, Some(if role == "sender" { 1 } else { 2 }));
+        // A reader of /proc/PID can hold the memory of the dead, and so their locks, for a moment.
+        wait_until("the slot is free", || match sender.send(&2_u64) {
+            Err(Error::TooManySenders) => false,
+            sent => sent.is_ok(),
+        });
+        wait_until("the role is free", || match receiver.try_recv::<u64>() {
+            Err(Error::ReceiverExists) => false,
+            got => got.expect("sound") == Some(if role == "sender" { 1 } else { 2 }),
+        });
         parent.tell("the orphan may end");
         parent.hear_end();
     }
