@@ -1,16 +1,23 @@
 //! Faults on purpose, each with what must hold all the same.
 
+mod evidence;
+mod failure;
 mod load;
+mod lockstep;
 mod matrix;
+mod replay;
+mod schedules;
 mod sweep;
+mod trial;
 mod watch;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 
 use crate::{
     args::{Faults, Sweep},
+    plan::Plan,
     session::Session,
 };
 
@@ -30,6 +37,22 @@ pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<
     match faults.sweep {
         _ if faults.matrix => matrix::run(session, &faults.only),
         Some(Sweep::Instructions) => sweep::run(session, &faults.only),
-        None => load::run(session, kills, session.options.duration),
+        None => match faults.lockstep {
+            Some(schedules) => schedules::run(session, schedules),
+            None => {
+                schedules::kept(session)?;
+                load::run(session, kills, session.options.duration)
+            }
+        },
     }
+}
+
+/// How often a plan fails.
+pub(crate) fn replay(session: &mut Session, path: &Path, plan: &Plan, times: u32) -> Result<()> {
+    replay::replay(session, path, plan, times)
+}
+
+/// A plan made small.
+pub(crate) fn shrink(session: &mut Session, path: &Path, plan: &Plan) -> Result<()> {
+    replay::shrink_plan(session, path, plan)
 }
