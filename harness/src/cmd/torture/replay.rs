@@ -150,7 +150,8 @@ fn finish(session: &mut Session, small: &Plan, path: &Path, what: &str) -> Resul
 fn size_text(plan: &Plan) -> String {
     let turns: usize = plan.schedule.len();
     format!(
-        "producers {}, messages {}, longest {}, ring {}, entries of the schedule {turns}, faults {}",
+        "producers {}, messages {}, longest {}, ring {}, entries of the schedule {turns}, \
+         faults {}",
         plan.producers,
         plan.messages,
         plan.longest,
