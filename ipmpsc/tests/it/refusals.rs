@@ -1,7 +1,7 @@
 //! What a Unix system has at a path that is no ring, and what it can refuse: links, FIFOs, other
 //! users, limits, full disks, locks.
 
-use crate::children::{Child, folder, say};
+use crate::children::{Child, LONG, folder, say};
 use crate::files::{make, names, open_error};
 use crate::os::is_emulated;
 use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
@@ -17,6 +17,7 @@ pub(crate) fn child(role: &str, args: &[&str]) {
         "full_disk" => create_on_a_full_disk(),
         "file_limit" => create_beyond_the_file_limit(args[0]),
         "descriptor_limit" => run_out_of_descriptors(args[0]),
+        "receiver_without_memory" => receive_without_memory(args[0]),
         "memory_limit" => run_out_of_address_space(args[0]),
         "stranger" => open_as_somebody_else(args[0], args[1]),
         other => panic!("no child is called {other}"),
@@ -316,14 +317,19 @@ fn running_out_of_descriptors_is_an_error_that_leaves_nothing_behind() {
     child.finish();
 }
 
+/// Lets this process have no more than `bytes` beyond the address space that it has.
+fn leave_address_space(bytes: libc::rlim_t) {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB"));
+    let kib: libc::rlim_t = kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB");
+    set_limit(libc::RLIMIT_AS, (kib << 10) + bytes);
+}
+
 fn run_out_of_address_space(folder: &str) {
     let (folder, large) = (Path::new(folder), 64 << 20);
     let path = folder.join("ring");
     drop(Options::new().capacity(large).create_new(&path).expect("a ring can be made"));
-    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB"));
-    let kib: libc::rlim_t = kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB");
-    set_limit(libc::RLIMIT_AS, (kib << 10) + (16 << 20));
+    leave_address_space(16 << 20);
     cannot_create(folder, large, &[ErrorKind::OutOfMemory]);
     let errors =
         [Options::new().open(&path).err(), Options::new().capacity(large).anonymous().err()];
@@ -333,6 +339,35 @@ fn run_out_of_address_space(folder: &str) {
     }
     drop(Options::new().capacity(100).create(&path).expect("a small one fits"));
     say("survived");
+}
+
+fn receive_without_memory(path: &str) {
+    let ring = Options::new().open(path).expect("the ring can be opened");
+    let receiver = Receiver::new(ring.clone());
+    leave_address_space(16 << 20);
+    for _ in 0..2 {
+        let refused = receiver.try_recv::<serde_bytes::ByteBuf>();
+        let right = matches!(&refused, Err(Error::Io(e)) if e.kind() == ErrorKind::OutOfMemory);
+        assert!(right, "{refused:?}");
+        assert_eq!(ring.stats().received, 0);
+    }
+    say("refused");
+}
+
+#[test]
+fn a_message_there_is_no_memory_for_stays_for_one_who_has_it() {
+    if is_emulated() {
+        return;
+    }
+    let (_folder, path) = folder();
+    let ring = Options::new().capacity(65 << 20).create(&path).expect("a ring can be made");
+    let bytes = serde_bytes::ByteBuf::from(vec![7; 64 << 20]);
+    Sender::new(ring.clone()).send(&bytes).expect("it fits");
+    let mut child = Child::start("refusals::receiver_without_memory", &[&path]);
+    assert_eq!(child.hear(), "refused");
+    child.finish();
+    let receiver = Receiver::new(ring);
+    assert_eq!(receiver.recv_timeout(LONG).expect("the role is free"), Some(bytes));
 }
 
 #[test]
