@@ -310,9 +310,11 @@ impl Verdict {
 pub(crate) struct SweepRow {
     /// What the victim did, and in which ring.
     pub(crate) act: String,
+    #[serde(default)]
+    pub(crate) places: Places,
     /// Whether it was killed at its place or stopped there.
     pub(crate) end: Ended,
-    /// Instructions, system calls counted as one each.
+    /// Instructions, system calls counted as one each; or passages of named points.
     pub(crate) steps: u64,
     /// Of these, how many a victim met at another place than the first one did.
     pub(crate) strayed: u64,
@@ -320,6 +322,16 @@ pub(crate) struct SweepRow {
     /// From a death until a message sent after it was received, as (nanoseconds, how often).
     pub(crate) recovery: Vec<(u64, u64)>,
     pub(crate) elapsed_ns: u64,
+}
+
+/// What kind of place a sweep goes through, one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Places {
+    #[default]
+    Instructions,
+    /// The named points of the protocol, each as often as it is passed.
+    Points,
 }
 
 /// What became of the victim of a sweep at its place.
@@ -343,7 +355,8 @@ impl Ended {
     }
 }
 
-/// The steps of a sweep that left the ring in the same state of the protocol.
+/// The steps of a sweep that left the ring in the same state of the protocol, or the passages of
+/// one named point, counted from 1.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) name: String,

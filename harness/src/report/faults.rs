@@ -7,7 +7,7 @@ use super::{
     table::Sheet,
     words::{grouped, nanoseconds},
 };
-use crate::record::{FaultRow, Row, SweepRow};
+use crate::record::{FaultRow, Places, Row, SweepRow, Window};
 
 /// How long each kind of fault has held the others up.
 pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
@@ -49,7 +49,11 @@ pub(super) fn sweeps(rows: &[Row]) -> Option<Sheet> {
     let head = ["swept", "end", "instructions", "arrived", "recovered", "discarded", "worst"];
     let mut sheet = Sheet::new("Every instruction", &head);
     for row in rows {
-        let Row::Sweep(SweepRow { act, end, steps, windows, .. }) = row else { continue };
+        let Row::Sweep(SweepRow { act, end, steps, windows, places: Places::Instructions, .. }) =
+            row
+        else {
+            continue;
+        };
         let sum = |count: fn(&crate::record::Window) -> u64| {
             grouped(windows.iter().map(count).sum::<u64>()).into()
         };
@@ -76,6 +80,9 @@ pub(super) fn windows(rows: &[Row]) -> Option<Sheet> {
     sheet.is_detail = true;
     for row in rows {
         let Row::Sweep(row) = row else { continue };
+        if row.places == Places::Points {
+            continue;
+        }
         for window in &row.windows {
             sheet.body.push(vec![
                 row.act.as_str().into(),
@@ -90,6 +97,50 @@ pub(super) fn windows(rows: &[Row]) -> Option<Sheet> {
             ]);
         }
     }
+    sheet.filled()
+}
+
+/// One line for each named point and what was done there, over all acts.
+pub(super) fn points(rows: &[Row]) -> Option<Sheet> {
+    let mut sums: BTreeMap<(&str, &str), (u64, Window)> = BTreeMap::new();
+    for row in rows {
+        let Row::Sweep(SweepRow { end, windows, places: Places::Points, .. }) = row else {
+            continue;
+        };
+        for window in windows {
+            let (acts, sum) = sums.entry((&window.name, end.word())).or_default();
+            *acts += 1;
+            sum.last = sum.last.max(window.last);
+            sum.deaths += window.deaths;
+            sum.arrived += window.arrived;
+            sum.recovered += window.recovered;
+            sum.discarded += window.discarded;
+            sum.worst_ns = sum.worst_ns.max(window.worst_ns);
+        }
+    }
+    let head = [
+        "point",
+        "end",
+        "acts",
+        "passages",
+        "victims",
+        "arrived",
+        "recovered",
+        "discarded",
+        "worst",
+    ];
+    let mut sheet = Sheet::new("Every named point", &head);
+    for ((point, end), (acts, sum)) in sums {
+        let counts = [acts, sum.last, sum.deaths, sum.arrived, sum.recovered, sum.discarded];
+        let mut line = vec![point.into(), end.into()];
+        line.extend(counts.map(|count| grouped(count).into()));
+        line.push(nanoseconds(sum.worst_ns as f64).into());
+        sheet.body.push(line);
+    }
+    sheet.note(
+        "Ended at the first passage of the point, at the second, and so on until one came to its \
+         end without; no promise was broken.",
+    );
     sheet.filled()
 }
 
