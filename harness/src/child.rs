@@ -164,6 +164,11 @@ impl Worker {
         let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
     }
 
+    /// Its process, and for how long that has waited for a processor so far.
+    pub(crate) fn waited(&self) -> (u32, u64) {
+        (self.child.id(), sys::waited_ns(self.child.id()))
+    }
+
     /// Kills the worker with SIGKILL and reaps it.
     pub(crate) fn kill(&mut self) {
         // It may have exited by itself, which is as good.

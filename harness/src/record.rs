@@ -242,9 +242,16 @@ pub(crate) struct TortureRow {
     /// How often the ring began again at its beginning, as far as its head had come.
     #[serde(default)]
     pub(crate) laps: u64,
-    /// Looks that found a producer, or the consumer, asleep.
+    /// Looks that found a producer asleep.
     #[serde(default)]
     pub(crate) asleep: u64,
+    /// Looks that found no room for another message of average length.
+    #[serde(default)]
+    pub(crate) full: u64,
+    /// Kills that held the others up for longer than is allowed, but not by more than the kernel
+    /// kept them waiting for a processor.
+    #[serde(default)]
+    pub(crate) starved: u64,
 }
 
 /// One kind of fault under load.
@@ -266,6 +273,9 @@ pub(crate) struct TimelineRow {
     pub(crate) received: Vec<(u64, u64)>,
     /// (nanoseconds since the start, what was done).
     pub(crate) marks: Vec<(u64, String)>,
+    /// (nanoseconds since the start, what was done, for how long it held the others up).
+    #[serde(default)]
+    pub(crate) recoveries: Vec<(u64, String, u64)>,
 }
 
 /// One fault against one transport.

@@ -117,6 +117,13 @@ pub(crate) fn usage() -> Usage {
     }
 }
 
+/// For how long the main thread of a process has been ready to run without a processor, as the
+/// kernel counts it. 0 where the kernel does not say.
+pub(crate) fn waited_ns(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
 /// How many descriptors this process holds, where the system says so.
 pub(crate) fn descriptors() -> Option<usize> {
     std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)

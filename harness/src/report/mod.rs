@@ -13,6 +13,7 @@ pub(crate) mod publish;
 mod sheets;
 mod summary;
 mod table;
+mod timeline;
 mod words;
 
 use std::{fs, path::Path};

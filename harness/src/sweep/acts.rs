@@ -379,8 +379,8 @@ fn receives(form: Form, path: &Path, first: u64, mark: Mark) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is a message already: the witness sends while a victim is stopped before it begins,
-/// and that is as good an end.
+/// Whether there is a message already: the witness sends while a victim is stopped before it
+/// begins, and that is as good an end.
 fn is_early(rx: &mut ipmpsc::Receiver, mark: Mark) -> Result<bool> {
     let Some(message) = rx.try_recv_bytes()? else { return Ok(false) };
     ensure!(claimed(&message).is_some_and(|(who, ..)| who == WITNESS), "a message of nobody");

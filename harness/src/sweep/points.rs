@@ -2,8 +2,8 @@
 //! passage, then the second, until a victim comes to its end without another one.
 //!
 //! A victim is a program of its own, told by a variable where to end; the points count from its
-//! start, so that what leads to the act, and what follows it, is swept as well. It appends to a file
-//! at each of its marks, from which the books know how far it has come.
+//! start, so that what leads to the act, and what follows it, is swept as well. It appends to a
+//! file at each of its marks, from which the books know how far it has come.
 
 use std::{
     fs::{self, File},
