@@ -169,6 +169,11 @@ impl Worker {
         (self.child.id(), sys::waited_ns(self.child.id()))
     }
 
+    /// Puts its main thread on the last processor that this process may use; false if it cannot.
+    pub(crate) fn pin(&self) -> bool {
+        sys::pin_other(self.child.id(), sys::Processor::Last)
+    }
+
     /// Kills the worker with SIGKILL and reaps it.
     pub(crate) fn kill(&mut self) {
         // It may have exited by itself, which is as good.

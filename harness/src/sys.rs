@@ -11,6 +11,9 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod trace;
 
+#[cfg(target_os = "linux")]
+pub(crate) mod signals;
+
 use std::{
     ffi::CString,
     fs::{File, OpenOptions},
@@ -294,6 +297,16 @@ pub(crate) enum Processor {
 
 /// Keeps this process on one processor. Returns false where that cannot be had.
 pub(crate) fn pin(which: Processor) -> bool {
+    pin_to(None, which)
+}
+
+/// Keeps the main thread of another process on one of the processors that this one may use.
+pub(crate) fn pin_other(pid: u32, which: Processor) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some() && pin_to(pid, which)
+}
+
+fn pin_to(pid: Option<rustix::process::Pid>, which: Processor) -> bool {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -310,11 +323,11 @@ pub(crate) fn pin(which: Processor) -> bool {
         if let Some(cpu) = cpu {
             only.set(cpu);
         }
-        cpu.is_some() && sched_setaffinity(None, &only).is_ok()
+        cpu.is_some() && sched_setaffinity(pid, &only).is_ok()
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = which;
+        let _ = (pid, which);
         false
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
+
 use super::{
     table::Sheet,
     words::{grouped, nanoseconds},
@@ -144,6 +146,23 @@ pub(super) fn points(rows: &[Row]) -> Option<Sheet> {
     sheet.filled()
 }
 
+/// The fault matrix as lines: what no table has room for is in the notes.
+pub(super) fn csv(rows: &[Row]) -> Result<Option<Vec<u8>>> {
+    let faults: Vec<_> = rows
+        .iter()
+        .filter_map(|row| if let Row::Fault(row) = row { Some(row) } else { None })
+        .collect();
+    if faults.is_empty() {
+        return Ok(None);
+    }
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["id", "fault", "transport", "verdict", "note"])?;
+    for FaultRow { id, fault, transport, verdict, note } in faults {
+        writer.write_record([id, fault, transport, verdict.word(), note])?;
+    }
+    writer.into_inner().map(Some).context("faults.csv is in memory")
+}
+
 /// Each fault against each transport that took it.
 pub(super) fn matrix(rows: &[Row]) -> Option<Sheet> {
     let (mut transports, mut faults): (Vec<&str>, Vec<(&str, &str)>) = (Vec::new(), Vec::new());
@@ -169,4 +188,49 @@ pub(super) fn matrix(rows: &[Row]) -> Option<Sheet> {
     }
     sheet.note("`harness torture --list` says what brings each fault about, and what cannot be.");
     sheet.filled()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Verdict, parse_rows};
+
+    fn fault(transport: &str, verdict: Verdict) -> Row {
+        Row::Fault(FaultRow {
+            id: "P21".into(),
+            fault: "producers killed".into(),
+            transport: transport.into(),
+            verdict,
+            note: "trial 1, \"a note\"".into(),
+        })
+    }
+
+    #[test]
+    fn the_matrix_is_a_file_of_its_own_with_every_word_and_note() {
+        let rows = [fault("ipmpsc", Verdict::Survives), fault("pipe", Verdict::Blocks)];
+        let text = csv(&rows).expect("strings are records").expect("there are faults");
+        let text = String::from_utf8(text).expect("made of strings");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "id,fault,transport,verdict,note");
+        assert!(lines[1].starts_with("P21,producers killed,ipmpsc,survives,"), "{text}");
+        assert_eq!(lines[2], "P21,producers killed,pipe,blocks,\"trial 1, \"\"a note\"\"\"");
+        assert!(csv(&[]).expect("nothing to write").is_none());
+    }
+
+    #[test]
+    fn a_sweep_of_points_is_no_sweep_of_instructions() {
+        let sweep = |places: &str| {
+            let windows = r#"[{"name":"copy-half","first":1,"last":2,"deaths":2,"arrived":0,
+                "recovered":2,"discarded":1,"worst_ns":5}]"#;
+            let line = format!(
+                r#"{{"row":"sweep","act":"send","end":"killed",{places}"steps":2,"strayed":0,
+                "windows":{windows},"recovery":[],"elapsed_ns":1}}"#
+            );
+            parse_rows(&line.replace('\n', " ")).expect("a row as `record` reads it")
+        };
+        let named = sweep(r#""places":"points","#);
+        assert!(points(&named).is_some() && sweeps(&named).is_none() && windows(&named).is_none());
+        let single = sweep("");
+        assert!(points(&single).is_none() && sweeps(&single).is_some());
+    }
 }
