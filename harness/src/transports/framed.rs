@@ -154,3 +154,40 @@ impl FramedRx {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+
+    use super::*;
+
+    fn pipe() -> (File, File) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        (File::from(OwnedFd::from(reader)), File::from(OwnedFd::from(writer)))
+    }
+
+    fn socket() -> (File, File) {
+        let (reader, writer) = UnixStream::pair().expect("a pair of sockets");
+        (File::from(OwnedFd::from(reader)), File::from(OwnedFd::from(writer)))
+    }
+
+    #[test]
+    fn the_others_are_served_when_one_hangs_up_amid_a_message() {
+        for pair in [pipe, socket] {
+            let ((first, mut dying), (second, living)) = (pair(), pair());
+            dying.write_all(&100_u32.to_le_bytes()).expect("room for a length");
+            dying.write_all(b"half").expect("room for a part");
+            drop(dying);
+            let mut rx = FramedRx::new(vec![first, second], 100);
+            let mut got = Vec::new();
+            let nothing = rx.try_recv(&mut |_| panic!("half a message is none"));
+            assert!(!nothing.expect("one still lives"));
+            let mut living = FramedTx(living);
+            living.send(b"whole").expect("room for a message");
+            rx.recv(&mut |message| got.extend_from_slice(message)).expect("one still lives");
+            assert_eq!(got, b"whole");
+            drop(living);
+            assert!(rx.recv(&mut |_| panic!("nobody sends")).is_err(), "all have hung up");
+        }
+    }
+}
