@@ -159,10 +159,10 @@ mod tests {
 
     #[test]
     fn rates_and_rounds_lie_behind_each_other() {
-        let rows = [row(Vec::new()), row(Vec::new())];
+        let rows = [row(Vec::new()), row(Vec::new()), row(Vec::new())];
         let rounds = rounds(&rows);
         assert_eq!(rounds[0].rates(), [(0.25, 2_000.0), (0.75, 1_000.0)]);
-        assert_eq!(rounds[1].rates(), [(1.25, 2_000.0), (1.75, 1_000.0)]);
+        assert_eq!(rounds[2].rates(), [(2.25, 2_000.0), (2.75, 1_000.0)]);
     }
 
     #[test]
