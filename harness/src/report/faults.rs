@@ -9,7 +9,10 @@ use super::{
     table::Sheet,
     words::{grouped, nanoseconds},
 };
-use crate::record::{FaultRow, Places, Row, SweepRow, Window};
+use crate::{
+    record::{FaultRow, Places, Row, SweepRow, Window},
+    scenario::SILENCE_MAX_MS,
+};
 
 /// How long each kind of fault has held the others up.
 pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
@@ -43,6 +46,15 @@ pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
         "The longest gap between two messages from a fault to the next one, without the time for \
          which a process was stopped or a successor started.",
     );
+    let starved = rows.iter().map(|row| if let Row::Torture(row) = row { row.starved } else { 0 });
+    let starved: u64 = starved.sum();
+    if starved > 0 {
+        sheet.note(format!(
+            "{starved} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+             beside the time for which the kernel kept the consumer and the least delayed producer \
+             waiting for a processor."
+        ));
+    }
     sheet.filled()
 }
 
