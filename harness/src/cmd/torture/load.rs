@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rustix::process::Signal;
 
-use super::watch::{Fault, Watch};
+use super::watch::{Fault, Waits, Watch};
 use crate::{
     checks::balance,
     child::{Crew, INTERRUPTED, Plan, Trouble, Worker, dismiss, done},
@@ -183,6 +183,11 @@ impl<'a> Field<'a> {
         })
     }
 
+    fn waits(&self) -> Waits {
+        let producers = self.producers.iter().map(|(worker, _)| worker.waited()).collect();
+        Waits { consumer: self.consumer.waited(), producers }
+    }
+
     /// Whether a producer has had as many lives as there is room for.
     fn is_worn_out(&self) -> bool {
         self.producers.iter().any(|&(_, life)| life + 2 >= LIVES)
@@ -200,7 +205,8 @@ impl<'a> Field<'a> {
         let pause = self.random.random_range(0..=PAUSE_MAX_US);
         thread::sleep(Duration::from_micros(pause));
         self.look_around()?;
-        self.watch.strikes(fault);
+        let waits = self.waits();
+        self.watch.strikes(fault, waits);
         match fault {
             Fault::KillProducer => self.kill_producer(victim, producer),
             Fault::KillFrozenProducer => {
@@ -327,7 +333,8 @@ impl<'a> Field<'a> {
 
     /// Ends the load and hears the survivors out.
     fn close(mut self) -> Result<Closed, Trouble> {
-        self.watch.settles();
+        let waits = self.waits();
+        self.watch.settles(&waits);
         self.ledger.stop();
         let deadline = Deadline::after(PATIENCE);
         let consumer = loop {
@@ -369,11 +376,12 @@ struct Closed {
 impl Closed {
     /// The rows, if the books balance and nobody was held up.
     fn row(self, plan: &Plan) -> Result<(TortureRow, TimelineRow), Trouble> {
-        let longest = self.watch.longest_recovery_ns();
-        if longest > SILENCE_MAX_MS * 1_000_000 {
+        if let Some((gap, starved)) = self.watch.too_long() {
             return Err(Trouble::Failed(format!(
-                "held up for {} ms by a death, more than {SILENCE_MAX_MS}",
-                longest / 1_000_000
+                "held up for {} ms by a death, more than {SILENCE_MAX_MS} beside the {} ms for \
+                 which the kernel kept the consumer and a producer waiting for a processor",
+                gap / 1_000_000,
+                starved / 1_000_000
             )));
         }
         let (in_flight, arrived) = self.dead()?;
@@ -389,13 +397,15 @@ impl Closed {
             in_flight_arrived: arrived,
             messages: self.watch.messages(),
             elapsed_ns: self.watch.elapsed_ns(),
-            longest_silence_ns: longest,
+            longest_silence_ns: self.watch.longest_recovery_ns(),
             recoveries: repairs.map(|(recoveries, _)| recoveries),
             discarded: repairs.map(|(_, discarded)| discarded),
             faults: self.watch.counts(),
             came_again: self.watch.came_again(),
             laps: self.watch.laps(),
             asleep: self.watch.asleep(),
+            full: self.watch.full(),
+            starved: self.watch.starved(),
         };
         Ok((row, self.watch.timeline(&plan.transport)))
     }
@@ -432,8 +442,11 @@ struct Reached {
     faults: BTreeMap<String, (u64, BTreeMap<u64, u64>)>,
     laps: u64,
     asleep: u64,
+    full: u64,
     in_flight: u64,
     recoveries: u64,
+    discarded: u64,
+    starved: u64,
 }
 
 impl Reached {
@@ -443,6 +456,9 @@ impl Reached {
         self.asleep += row.asleep;
         self.in_flight += row.kills_in_flight;
         self.recoveries += row.recoveries.unwrap_or(0);
+        self.discarded += row.discarded.unwrap_or(0);
+        self.full += row.full;
+        self.starved += row.starved;
         for fault in &row.faults {
             let (count, times) = self.faults.entry(fault.fault.clone()).or_default();
             *count += fault.count;
@@ -467,13 +483,22 @@ impl Reached {
                 ms(times.keys().next_back())
             ));
         }
+        if self.starved > 0 {
+            session.progress.say(&format!(
+                "{} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+                 beside the time for which the kernel kept them waiting for a processor",
+                self.starved
+            ));
+        }
     }
 
     fn judge(&self, session: &mut Session) {
         let states = [
             ("the ring's end passed", self.laps),
-            ("somebody asleep", self.asleep),
+            ("the ring full", self.full),
+            ("a producer asleep", self.asleep),
             ("a kill within a send", self.in_flight),
+            ("a kill within a claim", self.discarded),
             ("something taken from the dead", self.recoveries),
         ];
         let missing: Vec<_> =
