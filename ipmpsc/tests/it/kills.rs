@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const CAPACITY: usize = 4096;
 /// Ten times what is promised, for machines that have other things to do.
-fn soon() -> Duration {
+pub(crate) fn soon() -> Duration {
     Duration::from_secs(if is_under_qemu() { 10 } else { 1 })
 }
 
