@@ -2,8 +2,9 @@
 # Every check, in order, with the wall time of each; the first failure ends the run.
 #
 # It needs Rust (stable, with rustfmt and clippy) and a network for the crates, nothing else. The
-# cheap steps come first, so that a missing comma does not cost the time of a full test run. The last
-# one, platforms, installs compilers and emulators on Debian 12, as root, and runs nowhere else.
+# cheap steps come first, so that a missing comma does not cost the time of a full test run. The
+# last one, platforms, installs compilers and emulators on Debian 12, as root; elsewhere it runs
+# nothing and says so.
 #   bash ci/all.sh              all of it
 #   bash ci/all.sh lint doc     these steps only
 set -euo pipefail

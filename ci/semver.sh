@@ -9,7 +9,7 @@ cd "$(dirname "$0")"/..
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 minor=${version%.*}
-released=$(cargo search ipmpsc --limit 1 | sed -n 's/^ipmpsc = "\([0-9.]*\)".*/\1/p')
+released=$(cargo info --registry crates-io ipmpsc | sed -n 's/^version: \([0-9.]*\).*/\1/p')
 if [[ "$released" != "$minor".* ]]; then
   echo "ci/semver.sh: NOT RUN: $minor has no release yet, the last one is ${released:-unknown}"
   exit 0

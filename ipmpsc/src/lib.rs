@@ -52,8 +52,8 @@
 //! 32- and 64-bit processes share one ring. What is not as on Linux:
 //!
 //! - *Android*: give rings a path in the app's own folder, or none. Where the system's policy
-//!   refuses file locks, nobody can tell the living from the dead, and whoever has no lock counts as
-//!   alive until it leaves: see [`SharedRingBuffer::liveness`]. A maker killed there while it
+//!   refuses file locks, nobody can tell the living from the dead, and whoever has no lock counts
+//!   as alive until it leaves: see [`SharedRingBuffer::liveness`]. A maker killed there while it
 //!   makes a ring leaves a hidden file beside it, and of two that [`Options::create`] at one path
 //!   at the same moment, both succeed and the ring that is replaced may not be marked closed.
 //! - *Windows*: files are the user's alone unless [`Options::mode`] says otherwise, and then as
