@@ -7,9 +7,9 @@
 #   ci/android.sh emulator   on the emulator that adb finds, or else on one that it starts
 #
 # It needs rustup; `host` and `emulator` need ANDROID_NDK_HOME, `cross` needs Docker, `emulator`
-# needs adb and, where none runs, ANDROID_HOME. tests/it is for Linux and Windows, so what runs is the unit tests. Only `check` is
-# something that Debian can do too (ci/platform.sh); the rest is for a hosted runner, and has been
-# read and not run.
+# needs adb and, where none runs, ANDROID_HOME. tests/it is for Linux and Windows, so what runs is
+# the unit tests. Only `check` is something that Debian can do too (ci/platform.sh); the rest is for
+# a hosted runner, and has been read and not run.
 set -euo pipefail
 cd "$(dirname "$0")"/..
 how=${1:?check, host, cross or emulator}
