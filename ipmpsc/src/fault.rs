@@ -3,6 +3,7 @@
 //! With the feature `fault`, the variable `IPMPSC_FAULT="point:action@n"` makes the n-th passage
 //! (from 1, the default) of `point` in this process `kill` (SIGKILL) or `stop` (SIGSTOP) it, or
 //! `panic`. Under loom a point can end its thread, as a crash. Otherwise a point is nothing.
+//! `IPMPSC_FAULT_ANDROID` makes this process bear a system without locks, as Android must.
 
 #[cfg(feature = "fault")]
 pub(crate) fn hit(point: &str) {
@@ -31,6 +32,17 @@ pub(crate) fn hit(point: &str) {
         "panic" => panic!("planned at {point}"),
         other => panic!("IPMPSC_FAULT: unknown action {other:?}"),
     }
+}
+
+#[cfg(feature = "fault")]
+pub(crate) fn acts_as_android() -> bool {
+    std::env::var_os("IPMPSC_FAULT_ANDROID").is_some()
+}
+
+#[cfg(not(feature = "fault"))]
+#[inline(always)]
+pub(crate) fn acts_as_android() -> bool {
+    false
 }
 
 #[cfg(all(loom, test))]

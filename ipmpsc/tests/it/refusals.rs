@@ -4,7 +4,7 @@
 use crate::children::{Child, LONG, folder, say};
 use crate::files::{make, names, open_error};
 use crate::os::is_emulated;
-use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
+use ipmpsc::{Error, Liveness, Options, Receiver, Sender, SharedRingBuffer};
 use std::ffi::CString;
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
@@ -382,8 +382,9 @@ fn running_out_of_address_space_is_an_error_that_leaves_nothing_behind() {
     child.finish();
 }
 
-/// Lets every attempt to lock a byte of a file fail with ENOLCK, in this process, from here on.
-fn forbid_locks() {
+/// Lets every attempt to lock a byte of a file, or to ask for locks, fail with `error` in this
+/// process from here on.
+pub(crate) fn forbid_locks(error: i32) {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     #[cfg(target_pointer_width = "32")]
@@ -395,10 +396,11 @@ fn forbid_locks() {
     // `nr` stands at 0 and the low half of the second argument at 24 of a seccomp_data.
     let mut steps = [
         step(LOAD, 0, 0, 0),
-        step(IF_EQUAL, 0, 3, FCNTL),
+        step(IF_EQUAL, 0, 4, FCNTL),
         step(LOAD, 0, 0, 24),
-        step(IF_EQUAL, 0, 1, libc::F_OFD_SETLK as u32),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOLCK as u32),
+        step(IF_EQUAL, 1, 0, libc::F_OFD_SETLK as u32),
+        step(IF_EQUAL, 0, 1, libc::F_OFD_GETLK as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
@@ -415,21 +417,21 @@ fn where_files_cannot_be_locked_it_is_said_at_once() {
     if is_emulated() {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("ring");
-    let child = crate::os::in_fork(|| {
-        forbid_locks();
-        let refused = |error| matches!(error, Some(Error::LivenessUnavailable(_)));
-        assert!(refused(Options::new().create_new(&path).err()), "create_new");
-        let ring = Options::new().anonymous().expect("this needs no lock");
-        assert!(refused(Sender::new(ring.clone()).send(&1).err()), "send");
-        assert!(refused(Receiver::new(ring).try_recv::<u8>().err()), "try_recv");
-        0
-    });
-    assert_eq!(child.wait(), 0);
-    assert_eq!(
-        std::fs::read_dir(folder.path()).expect("it is there").count(),
-        0,
-        "nothing is left"
-    );
+    // A server that does not answer, SELinux, a kernel before 3.15, a sandbox.
+    for error in [libc::ENOLCK, libc::EACCES, libc::EINVAL, libc::ENOSYS] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ring");
+        let child = crate::os::in_fork(|| {
+            forbid_locks(error);
+            let refused = |error| matches!(error, Some(Error::LivenessUnavailable(_)));
+            assert!(refused(Options::new().create_new(&path).err()), "create_new");
+            let ring = Options::new().anonymous().expect("this needs no lock");
+            assert_eq!(ring.liveness(), Liveness::Unknown);
+            assert!(refused(Sender::new(ring.clone()).send(&1).err()), "send");
+            assert!(refused(Receiver::new(ring).try_recv::<u8>().err()), "try_recv");
+            0
+        });
+        assert_eq!(child.wait(), 0, "{error}");
+        assert_eq!(names(folder.path()), [""; 0], "nothing is left");
+    }
 }
