@@ -10,6 +10,10 @@
 set -euo pipefail
 cd "$(dirname "$0")"/..
 
+# Of several at once, one installs and the others find it there.
+exec 9>/var/lock/ipmpsc-foreign-std
+flock 9
+
 packages=(rustc-web rust-web-src cargo-web rust-web-clippy)
 for target in "$@"; do
   case "$target" in
@@ -21,11 +25,18 @@ for target in "$@"; do
       packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static)
       ;;
     x86_64-pc-windows-gnu) packages+=(gcc-mingw-w64-x86-64-win32 wine64 wine) ;;
+    # For zig, which is a wheel. A Python that did not come from Debian brings its own venv.
+    *-apple-*) python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv) ;;
   esac
 done
 if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
-  apt-get update -q
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
+  export DEBIAN_FRONTEND=noninteractive
+  options=(-q -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+  apt-get "${options[@]}" update
+  apt-get "${options[@]}" install -y --no-install-recommends "${packages[@]}" || {
+    echo "ci/foreign-std.sh: apt-get could not install ${packages[*]}" >&2
+    exit 1
+  }
 fi
 
 # Debian's compiler, whatever rustup has put before it.

@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"/..
 target=${CARGO_TARGET_DIR:-target}
-arms=(IPMPSC_FAULT IPMPSC_MUTANT)
+# The variables, and a point by its name.
+arms=(IPMPSC_FAULT IPMPSC_MUTANT claim-marked)
 
 fail() {
   echo "ci/release-clean.sh: $*" >&2

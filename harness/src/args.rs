@@ -182,6 +182,8 @@ enum Word {
     Worker,
     #[command(name = "__sweep", hide = true)]
     Sweeper,
+    #[command(name = "__victim", hide = true)]
+    Victim { act: usize, path: PathBuf },
     #[command(name = "__nemesis", hide = true)]
     Nemesis { id: String, subject: String, folder: PathBuf },
     #[command(name = "__janitor", hide = true)]
@@ -218,7 +220,7 @@ impl Load {
 /// Which faults, beside the kills under load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Faults {
-    /// instructions: die, and be stopped, at each single one
+    /// instructions: die, and be stopped, at each single one; points: at the named ones only
     #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
     pub(crate) sweep: Option<Sweep>,
     /// Every fault of the catalogue that can be brought about here, on every transport
@@ -239,6 +241,7 @@ pub(crate) struct Faults {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sweep {
     Instructions,
+    Points,
 }
 
 /// What a comparison covers.
@@ -312,6 +315,10 @@ pub(crate) enum Order {
     Transports,
     Worker,
     Sweeper,
+    Victim {
+        act: usize,
+        path: PathBuf,
+    },
     Nemesis {
         id: String,
         subject: String,
@@ -394,6 +401,7 @@ pub(crate) fn parse(
         }
         Some(Word::Compare { load, grid, voice }) => (Order::Compare, load, grid, voice),
         Some(Word::Torture { kills, faults, load, voice }) => {
+            check_points(&faults).map_err(Stop::Mistake)?;
             (Order::Torture { kills, faults }, load, no_grid, voice)
         }
         Some(Word::Replay { file, times, voice }) => {
@@ -448,6 +456,7 @@ impl Word {
             Word::Transports { json } => (Order::Transports, load, says(json)),
             Word::Worker => (Order::Worker, load, says(false)),
             Word::Sweeper => (Order::Sweeper, load, says(false)),
+            Word::Victim { act, path } => (Order::Victim { act, path }, load, says(false)),
             Word::Nemesis { id, subject, folder } => {
                 (Order::Nemesis { id, subject, folder }, load, says(false))
             }
@@ -495,6 +504,16 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
         quiet,
         verbose,
     })
+}
+
+/// Only a build for it has places to die at by name.
+fn check_points(faults: &Faults) -> Result<(), String> {
+    if faults.sweep == Some(Sweep::Points) && cfg!(not(feature = "fault")) {
+        return Err("--sweep points needs a build with named points: \
+                    `cargo run -p harness --features fault -- torture --sweep points`"
+            .into());
+    }
+    Ok(())
 }
 
 fn check_only(only: Option<&str>) -> Result<(), String> {

@@ -169,6 +169,16 @@ impl Worker {
         let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
     }
 
+    /// Its process, and for how long that has waited for a processor so far.
+    pub(crate) fn waited(&self) -> (u32, u64) {
+        (self.child.id(), sys::waited_ns(self.child.id()))
+    }
+
+    /// Puts its main thread on the last processor that this process may use; false if it cannot.
+    pub(crate) fn pin(&self) -> bool {
+        sys::pin_other(self.child.id(), sys::Processor::Last)
+    }
+
     /// Kills the worker with SIGKILL and reaps it.
     pub(crate) fn kill(&mut self) {
         // It may have exited by itself, which is as good.

@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 const UNFINISHED: &str = ".harness-unfinished-";
 /// The one folder whose files a later run may lack, so that those have to go.
 pub(crate) const PLOTS: &str = "plots";
+/// The one file beside them that a later run may lack: the fault matrix.
+pub(crate) const FAULTS: &str = "faults.csv";
 
 /// A file of a run: its name within the folder, with slashes, and what is in it.
 pub(crate) type File = (String, Vec<u8>);
@@ -37,13 +39,17 @@ fn replace_in(folder: &Path, files: &[File]) -> io::Result<()> {
     strangers(folder, files)?.into_iter().try_for_each(fs::remove_file)
 }
 
-/// Plots in the folder that are not among the files, in order.
+/// Plots in the folder, and a fault matrix, that are not among the files, in order.
 pub(crate) fn strangers(folder: &Path, files: &[File]) -> io::Result<Vec<PathBuf>> {
+    let mut strangers = Vec::new();
+    let faults = folder.join(FAULTS);
+    if faults.exists() && files.iter().all(|(known, _)| known != FAULTS) {
+        strangers.push(faults);
+    }
     let plots = match fs::read_dir(folder.join(PLOTS)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(strangers),
         plots => plots?,
     };
-    let mut strangers = Vec::new();
     for plot in plots {
         let plot = plot?;
         let name = format!("{PLOTS}/{}", plot.file_name().to_string_lossy());
@@ -70,7 +76,12 @@ mod tests {
         fs::write(path.join("notes.txt"), "mine").expect("the folder is writable");
         replace(
             path,
-            &[file("report.md", "1"), file("plots/a.svg", "a"), file("plots/b.svg", "b")],
+            &[
+                file("report.md", "1"),
+                file("faults.csv", "f"),
+                file("plots/a.svg", "a"),
+                file("plots/b.svg", "b"),
+            ],
         )
         .expect("the folder is writable");
         replace(path, &[file("report.md", "2"), file("plots/a.svg", "c")])
@@ -78,7 +89,7 @@ mod tests {
         let text = |name: &str| fs::read_to_string(path.join(name)).ok();
         assert_eq!(text("report.md").as_deref(), Some("2"));
         assert_eq!(text("plots/a.svg").as_deref(), Some("c"));
-        assert_eq!(text("plots/b.svg"), None);
+        assert_eq!((text("plots/b.svg"), text("faults.csv")), (None, None));
         assert_eq!(text("notes.txt").as_deref(), Some("mine"));
         let left = fs::read_dir(path).expect("it is a folder").flatten();
         let left = left.filter(|e| e.file_name().to_string_lossy().starts_with(UNFINISHED));

@@ -82,7 +82,7 @@ pub(crate) struct Fault {
     pub(crate) who: Who,
     #[serde(rename = "do")]
     pub(crate) deed: Deed,
-    /// In lockstep: as soon as it stands at this point
+    /// In lockstep: as soon as it stands at this point, unless it has begun to send its last,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) at: Option<String>,
     /// for the so-manieth time.

@@ -242,9 +242,16 @@ pub(crate) struct TortureRow {
     /// How often the ring began again at its beginning, as far as its head had come.
     #[serde(default)]
     pub(crate) laps: u64,
-    /// Looks that found a producer, or the consumer, asleep.
+    /// Looks that found a producer asleep.
     #[serde(default)]
     pub(crate) asleep: u64,
+    /// Looks that found no room for another message of average length.
+    #[serde(default)]
+    pub(crate) full: u64,
+    /// Kills that held the others up for longer than is allowed, but not by more than the kernel
+    /// kept them waiting for a processor.
+    #[serde(default)]
+    pub(crate) starved: u64,
 }
 
 /// One kind of fault under load.
@@ -266,6 +273,9 @@ pub(crate) struct TimelineRow {
     pub(crate) received: Vec<(u64, u64)>,
     /// (nanoseconds since the start, what was done).
     pub(crate) marks: Vec<(u64, String)>,
+    /// (nanoseconds since the start, what was done, for how long it held the others up).
+    #[serde(default)]
+    pub(crate) recoveries: Vec<(u64, String, u64)>,
 }
 
 /// One fault against one transport.
@@ -310,9 +320,11 @@ impl Verdict {
 pub(crate) struct SweepRow {
     /// What the victim did, and in which ring.
     pub(crate) act: String,
+    #[serde(default)]
+    pub(crate) places: Places,
     /// Whether it was killed at its place or stopped there.
     pub(crate) end: Ended,
-    /// Instructions, system calls counted as one each.
+    /// Instructions, system calls counted as one each; or passages of named points.
     pub(crate) steps: u64,
     /// Of these, how many a victim met at another place than the first one did.
     pub(crate) strayed: u64,
@@ -320,6 +332,16 @@ pub(crate) struct SweepRow {
     /// From a death until a message sent after it was received, as (nanoseconds, how often).
     pub(crate) recovery: Vec<(u64, u64)>,
     pub(crate) elapsed_ns: u64,
+}
+
+/// What kind of place a sweep goes through, one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Places {
+    #[default]
+    Instructions,
+    /// The named points of the protocol, each as often as it is passed.
+    Points,
 }
 
 /// What became of the victim of a sweep at its place.
@@ -343,7 +365,8 @@ impl Ended {
     }
 }
 
-/// The steps of a sweep that left the ring in the same state of the protocol.
+/// The steps of a sweep that left the ring in the same state of the protocol, or the passages of
+/// one named point, counted from 1.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) name: String,

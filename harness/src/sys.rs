@@ -11,6 +11,9 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod trace;
 
+#[cfg(target_os = "linux")]
+pub(crate) mod signals;
+
 use std::{
     ffi::CString,
     fs::{File, OpenOptions},
@@ -115,6 +118,13 @@ pub(crate) fn usage() -> Usage {
         voluntary: raw.ru_nvcsw.unsigned_abs(),
         involuntary: raw.ru_nivcsw.unsigned_abs(),
     }
+}
+
+/// For how long the main thread of a process has been ready to run without a processor, as the
+/// kernel counts it. 0 where the kernel does not say.
+pub(crate) fn waited_ns(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// How many descriptors this process holds, where the system says so.
@@ -287,6 +297,16 @@ pub(crate) enum Processor {
 
 /// Keeps this process on one processor. Returns false where that cannot be had.
 pub(crate) fn pin(which: Processor) -> bool {
+    pin_to(None, which)
+}
+
+/// Keeps the main thread of another process on one of the processors that this one may use.
+pub(crate) fn pin_other(pid: u32, which: Processor) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some() && pin_to(pid, which)
+}
+
+fn pin_to(pid: Option<rustix::process::Pid>, which: Processor) -> bool {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -303,11 +323,11 @@ pub(crate) fn pin(which: Processor) -> bool {
         if let Some(cpu) = cpu {
             only.set(cpu);
         }
-        cpu.is_some() && sched_setaffinity(None, &only).is_ok()
+        cpu.is_some() && sched_setaffinity(pid, &only).is_ok()
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = which;
+        let _ = (pid, which);
         false
     }
 }

@@ -89,7 +89,8 @@ pub enum Error {
     /// the lock that shows its life was taken from it, by closing a descriptor from outside.
     #[error("the message was skipped because its sender was taken for dead")]
     Evicted,
-    /// The system does not let this process show that it lives: no file locks here.
+    /// The system does not let this process show that it lives: no file locks here. Not on
+    /// Android: see [`liveness`](crate::SharedRingBuffer::liveness).
     #[error("the file system offers no lock that shows whether a process lives")]
     LivenessUnavailable(#[source] io::Error),
     /// The operating system refused something.

@@ -5,6 +5,7 @@
 //! `panic`. Or `lead` names a function that is told every point and returns when the process may
 //! go on; whoever leads is told of sleeps and wakes as well, and decides when a sleep ends. Under
 //! loom a point can end its thread, as a crash. Otherwise a point is nothing.
+//! `IPMPSC_FAULT_ANDROID` makes this process bear a system without locks, as Android must.
 
 #[cfg(feature = "fault")]
 static LEADER: std::sync::OnceLock<fn(&'static str)> = std::sync::OnceLock::new();
@@ -59,6 +60,17 @@ pub(crate) fn hit(point: &'static str) {
         "panic" => panic!("planned at {point}"),
         other => panic!("IPMPSC_FAULT: unknown action {other:?}"),
     }
+}
+
+#[cfg(feature = "fault")]
+pub(crate) fn acts_as_android() -> bool {
+    std::env::var_os("IPMPSC_FAULT_ANDROID").is_some()
+}
+
+#[cfg(not(feature = "fault"))]
+#[inline(always)]
+pub(crate) fn acts_as_android() -> bool {
+    false
 }
 
 #[cfg(all(loom, test))]

@@ -31,7 +31,7 @@
 //! | 296 | 4 | `closed`, as above | replacer |
 //! | 384 | 4 | `receiver_wait`: 1 while the receiver sleeps or is about to | anyone |
 //! | 512 | 4 | `space_wait`: odd while a sender waits for space, even otherwise | anyone |
-//! | 1024 + 16 i | 4 | slot i: `generation`, counts the attaches | owner of the slot |
+//! | 1024 + 16 i | 4 | slot i: `generation`, counts the attaches; its upper bits are marks | owner of the slot |
 //! | + 4 | 4 | `senders`: sender handles of this mapping | owner of the slot |
 //! | + 8 | 4 | `blocked`: of those, how many wait for space | owner of the slot |
 //! | + 12 | 4 | `pid`, for people to read; nothing is decided by it | owner of the slot |
@@ -82,6 +82,10 @@
 //! the slot's byte and bumping its generation, and the kernel frees the lock when the process
 //! dies. (slot, generation) is *dead* if the generation differs or the byte is not locked. What
 //! a death leaves behind is dealt with by whoever meets it; the windows are in `ring.rs`.
+//!
+//! A process that is refused locks takes a slot of generation 0, or one that has `UNLOCKED` and
+//! not `HELD`, by setting both. Such an owner is dead if the generation differs, which it sees to
+//! when it leaves, and alive otherwise. No process takes the lock of an `UNLOCKED` slot.
 
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::error::{Error, Result};
@@ -103,6 +107,13 @@ pub(crate) const MAX_SENDERS: u32 = 4094;
 /// In `Consumer::owner`: a receiver was attached and has left. Not an owner word, since its state
 /// is not BUSY.
 pub(crate) const RECEIVER_GONE: u64 = SKIP;
+
+/// In a slot's generation: the slot is for those who are refused locks, for good.
+pub(crate) const UNLOCKED: u32 = 1 << 31;
+/// In a slot's generation that is `UNLOCKED`: somebody has it.
+pub(crate) const HELD: u32 = 1 << 30;
+/// In a slot's generation: the count itself.
+pub(crate) const COUNT: u32 = HELD - 1;
 
 const PAGE: u64 = 4096;
 /// A sender asks for no more of its next record than this: about as many lines as a core can

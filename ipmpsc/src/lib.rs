@@ -52,8 +52,10 @@
 //! 32- and 64-bit processes share one ring. What is not as on Linux:
 //!
 //! - *Android*: give rings a path in the app's own folder, or none. Where the system's policy
-//!   refuses file locks, nobody could tell the living from the dead, and so creating, sending and
-//!   receiving are refused: [`Error::LivenessUnavailable`].
+//!   refuses file locks, nobody can tell the living from the dead, and whoever has no lock counts
+//!   as alive until it leaves: see [`SharedRingBuffer::liveness`]. A maker killed there while it
+//!   makes a ring leaves a hidden file beside it, and of two that [`Options::create`] at one path
+//!   at the same moment, both succeed and the ring that is replaced may not be marked closed.
 //! - *Windows*: files are the user's alone unless [`Options::mode`] says otherwise, and then as
 //!   their folder has it. A ring that is replaced while it is in use stays beside the new one under
 //!   another name until a later [`Options::create`] finds it unused, and for a moment there is
@@ -106,7 +108,7 @@ pub use event::Spin;
 #[cfg(not(loom))]
 pub use message::{Message, ZeroCopyContext};
 #[cfg(not(loom))]
-pub use options::{Options, SharedRingBuffer, Stats};
+pub use options::{Liveness, Options, SharedRingBuffer, Stats};
 #[cfg(not(loom))]
 pub use receiver::Receiver;
 #[cfg(not(loom))]

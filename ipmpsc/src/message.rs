@@ -1,7 +1,7 @@
 //! Messages borrowed from the ring: one by context or guard, many by `drain`. Each frees its space
 //! when it is dropped, so that nothing borrowed can outlive it.
 
-use crate::codec;
+use crate::codec::{self, Payload};
 use crate::error::{Error, Result};
 use crate::event::Deadline;
 use crate::fault::hit;
@@ -183,6 +183,16 @@ impl<'a> Message<'a> {
     #[inline]
     pub(crate) fn new(end: &'a End, place: &'a mut Place, found: Found) -> Self {
         Self { end, place, found }
+    }
+
+    /// The bytes, for a copy.
+    #[inline]
+    pub(crate) fn unread(&self) -> Payload<'_> {
+        let len = self.found.len as usize;
+        let from = self.end.region.ring.payload(self.found.offset, len);
+        // SAFETY: `payload` has checked that the bytes lie inside the ring, which stays mapped as
+        // long as this borrow of the receiver.
+        unsafe { Payload::new(from, len) }
     }
 }
 

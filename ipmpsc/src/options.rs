@@ -209,6 +209,30 @@ impl SharedRingBuffer {
         self.region.view().geometry().slot_count - 1
     }
 
+    /// Whether the death of a process that is attached would be noticed.
+    ///
+    /// Ask after opening, and after the first send or receive, which is when a process attaches.
+    /// [`Liveness::Unknown`] comes up on Android, whose policy may refuse locks: the ring works,
+    /// but what the kill of a process without a lock leaves behind stays there. A message that it
+    /// was sending blocks those behind it, a receiver keeps its role, a place among
+    /// [`max_senders`](Self::max_senders) stays taken: use timeouts, and
+    /// [`Options::create`] the ring anew. Elsewhere, sending and receiving are then refused
+    /// with [`Error::LivenessUnavailable`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ipmpsc::{Liveness, SharedRingBuffer};
+    ///
+    /// let ring = SharedRingBuffer::options().anonymous()?;
+    /// assert_eq!(ring.liveness(), Liveness::Known);
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn liveness(&self) -> Liveness {
+        let known = self.region.roster.sees_deaths(self.region.view());
+        if known { Liveness::Known } else { Liveness::Unknown }
+    }
+
     /// What goes on in the ring. Disturbs nobody and needs nobody to be attached.
     ///
     /// # Examples
@@ -249,6 +273,16 @@ impl SharedRingBuffer {
             receiver_alive: self.region.roster.receiver_lives(view),
         }
     }
+}
+
+/// Whether deaths are noticed, by [`SharedRingBuffer::liveness`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// The system tells this process who of those attached lives, and of this one the others.
+    Known,
+    /// The system refuses locks on the ring's file, to this process or to another that is
+    /// attached. Whoever has no lock counts as alive until it leaves.
+    Unknown,
 }
 
 /// A ring's counters, by [`SharedRingBuffer::stats`].

@@ -21,8 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
-/// A copying receive keeps a buffer of this size at most.
-const KEPT_BYTES: usize = 64 << 10;
 /// `try_` calls that find a record unfinished ask no oftener whether its sender is alive.
 const TRY_ASKS_EVERY: Duration = Duration::from_millis(1);
 
@@ -66,8 +64,6 @@ pub(crate) struct End {
 pub(crate) struct Place {
     /// `None` before the first receive.
     cursor: Option<Cursor>,
-    /// What a copying receive decodes from.
-    copied: Vec<u8>,
     /// An unfinished record that a `try_` call saw, and when it, or its owner, was looked at.
     unfinished: Option<(RecordWord, Instant)>,
     lull: Lull,
@@ -150,9 +146,14 @@ impl Receiver {
 
     /// Receives a message by copy, waiting for one as long as it takes.
     ///
+    /// Its bytes are copied out of the ring once, straight into the value, and whatever is looked
+    /// at is the copy: no peer can change it any more. Its space is freed when the value is
+    /// complete, or its `Deserialize` panics.
+    ///
     /// # Errors
     ///
     /// - [`Error::Decode`] if it is no `T`; it is consumed
+    /// - [`Error::Io`] if there is too little memory for its bytes; it is not consumed
     /// - [`Error::ReceiverExists`] if the ring has another living receiver, or another thread is
     ///   receiving through this one
     /// - [`Error::Disconnected`] with [`set_disconnect`](Self::set_disconnect)
@@ -395,16 +396,17 @@ impl Receiver {
         let Some(found) = self.end.wait(place, deadline)? else {
             return Ok(None);
         };
-        place.copied.clear();
-        self.end.region.ring.read(found.offset, found.len, &mut place.copied)?;
+        // Its drop frees the message's space, also if the user's Deserialize panics.
+        let message = Message::new(&self.end, place, found);
+        let value = codec::decode_copying(message.unread());
         hit("recv-copied");
-        // The copy is all we need, and a message that cannot be decoded is consumed as well.
-        self.end.consume(place, found.len);
-        hit("recv-released");
-        let value = codec::decode(&place.copied);
-        if place.copied.capacity() > KEPT_BYTES {
-            place.copied = Vec::new();
+        if let Err(Error::Io(_)) = value {
+            // Too little memory now may be enough later.
+            std::mem::forget(message);
+        } else {
+            drop(message);
         }
+        hit("recv-released");
         value.map(Some)
     }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::fault::{is_led, told};
 use crate::layout::{Geometry, Identity, Owner, SLOTS_OFFSET, View};
 use crate::ring::Ring;
-use crate::roster::{Role, Roster};
+use crate::roster::{self, Role, Roster};
 use crate::sys::{self, Signal, Which};
 use memmap2::{MmapOptions, MmapRaw};
 use std::ffi::OsString;
@@ -227,13 +227,25 @@ struct Draft {
 }
 
 impl Draft {
-    /// The draft of the ring at `path`, waiting for another maker's to be done.
+    /// The draft of the ring at `path`.
     fn new(path: &Path, mode: u32) -> Result<Self> {
         let name = path.file_name().ok_or(Error::InvalidOptions("path has no file name"))?;
         let mut draft_name = OsString::from(".");
         draft_name.push(name);
         draft_name.push(".ipmpsc-new");
-        let draft_path = path.with_file_name(draft_name);
+        match Self::locked(path.with_file_name(&draft_name), mode) {
+            Err(error) if roster::works_without(&error) => {
+                // A name for each maker: nobody could tell a dead one's draft from a living one's.
+                draft_name.push(format!("-{:016x}", random()));
+                let path = path.with_file_name(draft_name);
+                Ok(Self { file: sys::create_exclusive(&path, mode)?, path })
+            }
+            made => made,
+        }
+    }
+
+    /// The draft at this path, once another maker's is done.
+    fn locked(draft_path: PathBuf, mode: u32) -> Result<Self> {
         let give_up = Instant::now() + OTHER_MAKER;
         loop {
             match sys::create_exclusive(&draft_path, mode) {
@@ -243,7 +255,7 @@ impl Draft {
                     Ok(false) => {}
                     Err(error) => {
                         // Without locks it stays if we leave it; the error says the rest.
-                        let _ = std::fs::remove_file(&draft_path);
+                        drop(Self { path: draft_path, file });
                         return Err(error);
                     }
                 },

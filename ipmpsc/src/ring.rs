@@ -355,26 +355,6 @@ impl Ring {
         unsafe { to.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 
-    /// Copies the payload of a message that `peek` showed to the end of `bytes`.
-    #[cfg(not(loom))]
-    #[inline]
-    pub(crate) fn read(&self, offset: u64, len: u32, bytes: &mut Vec<u8>) -> Result<()> {
-        let len = len as usize;
-        bytes
-            .try_reserve(len)
-            .map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
-        let from = self.payload(offset, len);
-        let end = bytes.len();
-        let to = bytes.spare_capacity_mut().as_mut_ptr().cast();
-        // SAFETY: `from` leads to `len` bytes of the ring, which `payload` checked, and the vector
-        // has been given as much room at `to`. No reference to the ring's bytes is made: a peer
-        // that writes them now makes a wrong message, which is private once copied.
-        unsafe { from.copy_to_nonoverlapping(to, len) };
-        // SAFETY: these bytes have just been written.
-        unsafe { bytes.set_len(end + len) };
-        Ok(())
-    }
-
     /// The address of `len` payload bytes at `offset`, inside the ring.
     #[cfg(not(loom))]
     #[inline]

@@ -8,7 +8,12 @@
 //!    tell" means alive: nothing is ever taken from the living, nor on a timeout.
 //! 2. Attaching repairs nothing. Whatever the slot's last owner left carries an old generation,
 //!    so it is dead by definition, and whoever meets it deals with it.
-//! 3. What this process must not share with a child made by fork (its slot, its lock, its role)
+//! 3. Where the system refuses locks and rings must work all the same (Android, whose policy may),
+//!    a process takes a slot that no lock was ever asked for, by marking its generation
+//!    `UNLOCKED` and `HELD`. It lives until it takes the mark back: if it is killed, nobody ever
+//!    knows. A slot stays with the one kind or the other for good, so that neither need see the
+//!    other's holders to keep out.
+//! 4. What this process must not share with a child made by fork (its slot, its lock, its role)
 //!    stands in memory that a fork wipes. A child finds itself unattached and attaches anew.
 //!
 //! A generation has 32 bits in the slot and 16 in a signature. A record left behind would have
@@ -17,8 +22,8 @@
 
 use crate::atomic::Ordering;
 use crate::error::{Error, Result};
-use crate::fault::hit;
-use crate::layout::{Owner, SLOTS_OFFSET, Slot, View};
+use crate::fault::{acts_as_android, hit};
+use crate::layout::{COUNT, HELD, Owner, SLOTS_OFFSET, Slot, UNLOCKED, View};
 use crate::mutants::mutant;
 use crate::sys::{self, ForkPrivate, Life};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -53,7 +58,7 @@ mod private {
     pub(super) const OWNER: usize = 0;
     /// 1 while a thread attaches or changes the number of senders.
     pub(super) const LOCK: usize = 1;
-    /// Address of the boxed `Life`, 0 if none.
+    /// Address of the boxed `Life`; 0 if none, as for one that is attached without a lock.
     pub(super) const LIFE: usize = 2;
     /// Number of the `Receiver` that has the role, 0 if none.
     pub(super) const RECEIVER: usize = 3;
@@ -106,18 +111,43 @@ impl Roster {
         if word != 0 {
             return Ok(Owner::of(word));
         }
-        let (number, file) = self.lock_a_slot(view, role)?;
+        let (owner, life) = match self.attach_locked(view, role) {
+            Err(error) if works_without(&error) => {
+                let owner = attach_unlocked(view, role)?;
+                self.show_senders(view, owner);
+                (owner, None)
+            }
+            attached => attached.map(|(owner, life)| (owner, Some(life)))?,
+        };
+        let life = life.map_or(0, |life| Box::into_raw(Box::new(life)) as usize as u64);
+        self.word(private::LIFE).store(life, Relaxed);
+        // SYNC(owner-lives): Release, for the other threads' Acquire in `me`.
+        self.word(private::OWNER).store(owner.word(), Release);
+        Ok(owner)
+    }
+
+    fn attach_locked(&self, view: &View, role: Role) -> Result<(Owner, Life)> {
+        let (number, slot, file, before) = loop {
+            let (number, file) = self.lock_a_slot(view, role)?;
+            let slot = view.slot(number).ok_or(Error::TooManySenders)?;
+            // Only a slot that nobody has used yet can become another's while we have its lock.
+            // Relaxed: nothing is read by it. If it fails, the slot is passed over from now on.
+            let taken = slot.generation.compare_exchange(0, 1, Relaxed, Relaxed);
+            let before = taken.unwrap_or_else(|before| before);
+            if before & UNLOCKED == 0 {
+                break (number, slot, file, before);
+            }
+        };
         hit("attach-locked");
-        let slot = view.slot(number).ok_or(Error::TooManySenders)?;
         let header_len = view.geometry().data_offset() as usize;
         let life = Life::keep(file, lock_byte(number), header_len)?;
         // Relaxed: published by the generation below; read for counting only.
         slot.senders.store(self.senders.load(Relaxed), Relaxed);
         slot.blocked.store(0, Relaxed);
         slot.pid.store(std::process::id(), Relaxed);
-        // The slot is ours, so nobody else counts it.
+        // The slot is ours, so nobody else counts it. 0 is left to slots that nobody has used.
         let more = mutant!("generation-kept", 0, 1);
-        let generation = slot.generation.load(Relaxed).wrapping_add(more);
+        let generation = (before.wrapping_add(more) & COUNT).max(1);
         // SYNC(owner-lives): Release pairs with the Acquire in `is_dead`.
         slot.generation.store(generation, Release);
         hit("attach-counted");
@@ -125,22 +155,18 @@ impl Roster {
             // Two mappings of one file that differ: no ring can work on this file system.
             return Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into());
         }
-        let owner = Owner { slot: number as u16, generation: generation as u16 };
-        let life = Box::into_raw(Box::new(life)) as usize as u64;
-        self.word(private::LIFE).store(life, Relaxed);
-        // SYNC(owner-lives): Release, for the other threads' Acquire in `me`.
-        self.word(private::OWNER).store(owner.word(), Release);
-        Ok(owner)
+        Ok((Owner { slot: number as u16, generation: generation as u16 }, life))
     }
 
     /// Locks a free slot's byte through a description of its own.
     fn lock_a_slot(&self, view: &View, role: Role) -> Result<(u32, File)> {
         let file = sys::open_again(&self.file).and_then(|file| self.check(file));
         let file = file.or_else(|error| self.open_path().ok_or(error))?;
-        let count = view.geometry().slot_count;
-        // The first slot is a receiver's; a receiver takes another if it must.
-        let first = if role == Role::Receiver { 0 } else { 1 };
-        for number in first..count {
+        for (number, slot) in slots_for(view, role) {
+            // Relaxed: `attach_locked` looks again once it has the lock.
+            if slot.generation.load(Relaxed) & UNLOCKED != 0 {
+                continue;
+            }
             if sys::try_lock(&file, lock_byte(number)).map_err(Error::LivenessUnavailable)? {
                 return Ok((number, file));
             }
@@ -161,7 +187,24 @@ impl Roster {
         if checked && slot.generation.load(Acquire) as u16 != owner.generation {
             return true;
         }
-        !self.is_locked(owner.slot.into())
+        !self.is_held(slot, owner.slot.into())
+    }
+
+    /// Whether whoever took this slot lives, or might.
+    fn is_held(&self, slot: &Slot, number: u32) -> bool {
+        // SYNC(owner-lives): Acquire.
+        match slot.generation.load(Acquire) {
+            generation if generation & UNLOCKED != 0 => generation & HELD != 0,
+            _ => self.is_locked(number),
+        }
+    }
+
+    /// Whether the death of anybody attached, or of this process once it is, would be seen.
+    pub(crate) fn sees_deaths(&self, view: &View) -> bool {
+        let mut slots = (0..view.geometry().slot_count).filter_map(|number| view.slot(number));
+        // Relaxed: what is said holds for a moment only.
+        let unlocked = |slot: &Slot| slot.generation.load(Relaxed) & HELD_UNLOCKED == HELD_UNLOCKED;
+        !slots.any(unlocked) && sys::is_locked(&self.file, lock_byte(0)).is_ok()
     }
 
     fn is_locked(&self, slot: u32) -> bool {
@@ -237,13 +280,12 @@ impl Roster {
 
     /// Sums a field over the slots of the living. Asks the system about every slot that has any.
     pub(crate) fn sum_living(&self, view: &View, field: impl Fn(&Slot) -> &AtomicU32) -> u32 {
-        let count = view.geometry().slot_count;
-        let slots = (0..count).filter_map(|number| Some((number, view.slot(number)?)));
+        let slots = slots_for(view, Role::Receiver);
         // SYNC(senders-left): Acquire pairs with the Release of `show_senders`.
-        let living = slots.map(|(number, slot)| (number, field(slot).load(Acquire)));
-        living
-            .filter(|&(number, value)| value != 0 && self.is_locked(number))
-            .fold(0, |sum, (_, value)| sum.saturating_add(value))
+        let values = slots.map(|(number, slot)| (number, slot, field(slot).load(Acquire)));
+        values
+            .filter(|&(number, slot, value)| value != 0 && self.is_held(slot, number))
+            .fold(0, |sum, (_, _, value)| sum.saturating_add(value))
     }
 
     /// Whether the receiver numbered `id` of this process has the receiver's role.
@@ -329,10 +371,64 @@ impl Roster {
             slot.blocked.store(0, Relaxed);
         }
         let life = self.word(private::LIFE).swap(0, Relaxed);
+        if life == 0 {
+            leave_unlocked(view, Owner::of(owner));
+            return;
+        }
         // SAFETY: the word is not 0 only where `attach` of this very process stored the address
         // of a box there (a fork wipes it), and the swap takes it once.
         drop(unsafe { Box::from_raw(life as usize as *mut Life) });
     }
+}
+
+/// The slots that one of this role may take, in the order of preference: the first is a
+/// receiver's, who takes another if it must.
+fn slots_for(view: &View, role: Role) -> impl Iterator<Item = (u32, &Slot)> {
+    let first = if role == Role::Receiver { 0 } else { 1 };
+    (first..view.geometry().slot_count).filter_map(|number| Some((number, view.slot(number)?)))
+}
+
+/// In a generation: somebody without a lock has the slot.
+const HELD_UNLOCKED: u32 = UNLOCKED | HELD;
+
+/// Takes a slot that nobody has used, or one that was left by somebody who had no lock either.
+fn attach_unlocked(view: &View, role: Role) -> Result<Owner> {
+    for (number, slot) in slots_for(view, role) {
+        let before = slot.generation.load(Relaxed);
+        if before != 0 && before & HELD_UNLOCKED != UNLOCKED {
+            continue;
+        }
+        let generation = HELD_UNLOCKED | (before.wrapping_add(1) & COUNT);
+        // SYNC(owner-lives): AcqRel, with the other's `leave_unlocked` and with `is_held`. Of many
+        // that want this slot, one gets it.
+        if slot.generation.compare_exchange(before, generation, AcqRel, Relaxed).is_ok() {
+            slot.pid.store(std::process::id(), Relaxed);
+            return Ok(Owner { slot: number as u16, generation: generation as u16 });
+        }
+    }
+    Err(Error::TooManySenders)
+}
+
+/// Takes the mark back, and makes what this owner has signed a dead one's.
+fn leave_unlocked(view: &View, owner: Owner) {
+    if let Some(slot) = view.slot(owner.slot.into()) {
+        // The slot is ours, so nobody else counts it.
+        let generation = slot.generation.load(Relaxed);
+        // SYNC(owner-lives): Release, for the next owner and for `is_held`.
+        slot.generation.store(UNLOCKED | (generation.wrapping_add(1) & COUNT), Release);
+    }
+}
+
+/// Whether a ring works in spite of this error, all others' lives and this one's unknown. Only on
+/// Android, whose policy refuses locks of files, or files once more, and whose oldest kernels have
+/// no such locks; elsewhere it is the caller who has to choose another folder.
+pub(crate) fn works_without(error: &Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    let (Error::LivenessUnavailable(error) | Error::Io(error)) = error else {
+        return false;
+    };
+    (sys::MAY_REFUSE_LOCKS || acts_as_android())
+        && matches!(error.kind(), PermissionDenied | Unsupported | InvalidInput)
 }
 
 /// The byte of the file whose lock is the slot's.

@@ -18,11 +18,12 @@ use crate::ring::{Claim, Refused};
 use crate::roster::Role;
 use serde::Serialize;
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Values up to this many bytes are serialized on the stack.
-const SMALL: u64 = 128;
+const SMALL: u64 = 1024;
 /// Looks at a claim word in other hands before a `try_` call asks whether the holder is alive.
 const TRY_PAUSES: u32 = 128;
 /// Pauses of a sender that found the claim word taken: under a microsecond, up to three.
@@ -403,13 +404,18 @@ impl Sender {
         if len > SMALL {
             return self.send_large(value, len, when_empty, deadline);
         }
-        let mut small = [0; SMALL as usize];
-        let mut rest = &mut small[..len as usize];
+        let mut small = [const { MaybeUninit::<u8>::uninit() }; SMALL as usize];
+        let small = &mut small[..len as usize];
+        // No more than is needed: for the smallest, a whole buffer takes longer than the rest.
+        small.fill(MaybeUninit::new(0));
+        // SAFETY: all of these bytes have just been written.
+        let small = unsafe { &mut *(std::ptr::from_mut(small) as *mut [u8]) };
+        let mut rest = &mut *small;
         codec::encode(value, &mut rest)?;
         if !rest.is_empty() {
             return Err(Error::SizeChanged);
         }
-        self.send_slice(&small[..len as usize], when_empty, deadline)
+        self.send_slice(small, when_empty, deadline)
     }
 
     /// Serializes a value of `len` bytes in place.

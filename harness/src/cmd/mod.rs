@@ -22,6 +22,9 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
     match order {
         Order::Worker => worker::run(),
         Order::Sweeper => torture::sweeper(),
+        Order::Victim { act, path } => {
+            return torture::victim(act, &path).map(|()| Ending::Passed);
+        }
         Order::Nemesis { id, subject, folder } => {
             return torture::nemesis(&id, &subject, &folder).map(|()| Ending::Passed);
         }

@@ -14,6 +14,9 @@ use crate::{
     transports::{Rx, SendError, Tx},
 };
 
+/// How a producer's last message is called.
+const LAST: &str = "the last";
+
 /// Says where this process stands and returns when it may go on.
 pub(crate) type Stand = fn(&str);
 
@@ -64,25 +67,33 @@ pub(crate) fn consume(job: &Job, largest: usize, rx: &mut dyn Rx, stand: Stand) 
     stand("begins");
     let mut messages = 0;
     let mut heir = Heir::new(journal, job.seed, job.setup.producers, largest);
-    while !receive(rx, |message| {
-        // Whoever may write here after all has its chance before the bytes are compared.
-        let what = claimed(message).map_or_else(
-            || format!("is shown {} bytes of nobody", message.len()),
-            |(producer, incarnation, sequence)| {
-                let key = Key { seed: job.seed, producer, incarnation, sequence };
-                said("is shown", key, message.len())
-            },
-        );
-        stand(&what);
-        heir.check(message, now_ns())
-    })? {
+    // Its predecessor may have died with everything done but saying so.
+    while !heir.has_all()
+        && !receive(rx, |message| {
+            // Whoever may write here after all has its chance before the bytes are compared.
+            let what = claimed(message).map_or_else(
+                || format!("is shown {} bytes of nobody", message.len()),
+                |(producer, incarnation, sequence)| {
+                    let key = Key { seed: job.seed, producer, incarnation, sequence };
+                    said("is shown", key, message.len())
+                },
+            );
+            stand(&what);
+            heir.check(message, now_ns())
+        })?
+    {
         messages += 1;
     }
     Ok(Report { messages, ..Report::default() })
 }
 
+/// Whether this is where a producer begins to send its last message.
+pub(crate) fn sends_last(stands: &str) -> bool {
+    stands.starts_with("sends ") && stands.contains(LAST)
+}
+
 fn said(does: &str, key: Key, len: usize) -> String {
     let Key { producer, incarnation, sequence, .. } = key;
-    let which = if sequence & END == 0 { format!("{sequence}") } else { "the last".into() };
+    let which = if sequence & END == 0 { format!("{sequence}") } else { LAST.into() };
     format!("{does} {producer}.{incarnation}/{which}, {len} bytes")
 }

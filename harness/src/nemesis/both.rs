@@ -4,7 +4,9 @@
 
 /// Values whose serialization does what it should not, for either crate.
 pub(super) mod values {
-    use serde::{Serialize, Serializer};
+    use std::cell::Cell;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     /// Panics while it is serialized.
     #[derive(Debug)]
@@ -13,6 +15,27 @@ pub(super) mod values {
     impl Serialize for Panics {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
             panic!("a Serialize that panics, on purpose")
+        }
+    }
+
+    /// Panics while it is received.
+    #[derive(Debug)]
+    pub(in crate::nemesis) struct PanicsLater;
+
+    impl<'de> Deserialize<'de> for PanicsLater {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<PanicsLater, D::Error> {
+            panic!("a Deserialize that panics, on purpose")
+        }
+    }
+
+    /// Long whenever it is asked for the first time, short the second: stale bytes would follow.
+    #[derive(Debug, Default)]
+    pub(in crate::nemesis) struct Lies(Cell<bool>);
+
+    impl Serialize for Lies {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let len = if self.0.replace(true) { 1 } else { 32 };
+            serializer.collect_seq(std::iter::repeat_n(7_u8, len))
         }
     }
 
@@ -45,13 +68,17 @@ macro_rules! scenarios {
 
             use crate::nemesis::{
                 Broken,
-                both::values::{Calls, Panics},
+                both::values::{Calls, Lies, Panics, PanicsLater},
                 is,
             };
 
             const RING: u32 = 64 << 10;
             const LONG: Duration = Duration::from_millis(500);
             const SHORT: Duration = Duration::from_millis(10);
+            /// Senders, more than there are slots for.
+            const CHURN: u64 = 300;
+            /// Long enough for a thousand signals.
+            const STORM: Duration = Duration::from_millis(100);
 
             type Verdict = Result<(), Broken>;
 
@@ -186,6 +213,63 @@ macro_rules! scenarios {
                 let _ = tx.send_timeout(&value, LONG);
                 while rx.recv_timeout::<u64>(SHORT)?.is_some() {}
                 passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn panicking_receive(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                tx.send(&1_u64)?;
+                let received = || rx.recv_timeout::<PanicsLater>(LONG).is_ok();
+                is(catch_unwind(AssertUnwindSafe(received)).is_err(), "no panic")?;
+                // Whether it counts as received is the crate's to say; the ring goes on.
+                rx.recv_timeout::<u64>(SHORT)?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn lying_value(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                if tx.send_timeout(&Lies::default(), LONG).is_ok() {
+                    let got = rx.recv_timeout::<(u64, [u8; 32])>(LONG);
+                    let what = format!("32 bytes announced, 1 written, received as {got:?}");
+                    return Err(Broken::Corrupts(what));
+                }
+                passes(&tx, &rx)
+            }
+
+            /// More senders than a ring has slots come, send and leave, one after the other and
+            /// all at once.
+            pub(in crate::nemesis) fn churn(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                for round in 0..CHURN {
+                    let other = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                    is(other.send_timeout(&round, LONG)?, "no room in an empty ring")?;
+                    is(rx.recv_timeout::<u64>(LONG)? == Some(round), "what was just sent")?;
+                }
+                let mut all = Vec::new();
+                for number in 0..CHURN {
+                    let other = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                    // One too many is refused, in so many words and without harm.
+                    if other.send_timeout(&number, LONG).is_ok_and(|sent| sent) {
+                        is(rx.recv_timeout::<u64>(LONG)? == Some(number), "a late one's")?;
+                    }
+                    all.push(other);
+                }
+                drop(all);
+                let next = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                passes(&next, &rx)?;
+                passes(&tx, &rx)
+            }
+
+            pub(in crate::nemesis) fn signal_storm(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                crate::sys::signals::storm(Duration::from_micros(100))?;
+                let since = std::time::Instant::now();
+                is(rx.recv_timeout::<u64>(STORM)?.is_none(), "a message of nobody")?;
+                is(since.elapsed() >= STORM, "a signal shortened a wait")?;
+                for _ in 0..CHURN {
+                    passes(&tx, &rx)?;
+                }
+                let other = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                passes(&other, &rx)
             }
 
             pub(in crate::nemesis) fn received_twice(folder: &Path) -> Verdict {

@@ -54,6 +54,10 @@ pub(crate) enum Field {
     KillProducers,
     FreezeProducer,
     FreezeConsumer,
+    /// All are put on one processor, and producers killed there.
+    OneProcessor,
+    /// All are stopped and resumed at once, again and again.
+    Blink,
 }
 
 /// How something did not survive.

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
+
 use super::{
     table::Sheet,
     words::{grouped, nanoseconds},
 };
-use crate::record::{FaultRow, Row, SweepRow};
+use crate::{
+    record::{FaultRow, Places, Row, SweepRow, Window},
+    scenario::SILENCE_MAX_MS,
+};
 
 /// How long each kind of fault has held the others up.
 pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
@@ -41,6 +46,15 @@ pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
         "The longest gap between two messages from a fault to the next one, without the time for \
          which a process was stopped or a successor started.",
     );
+    let starved = rows.iter().map(|row| if let Row::Torture(row) = row { row.starved } else { 0 });
+    let starved: u64 = starved.sum();
+    if starved > 0 {
+        sheet.note(format!(
+            "{starved} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+             beside the time for which the kernel kept the consumer and the least delayed producer \
+             waiting for a processor."
+        ));
+    }
     sheet.filled()
 }
 
@@ -49,7 +63,11 @@ pub(super) fn sweeps(rows: &[Row]) -> Option<Sheet> {
     let head = ["swept", "end", "instructions", "arrived", "recovered", "discarded", "worst"];
     let mut sheet = Sheet::new("Every instruction", &head);
     for row in rows {
-        let Row::Sweep(SweepRow { act, end, steps, windows, .. }) = row else { continue };
+        let Row::Sweep(SweepRow { act, end, steps, windows, places: Places::Instructions, .. }) =
+            row
+        else {
+            continue;
+        };
         let sum = |count: fn(&crate::record::Window) -> u64| {
             grouped(windows.iter().map(count).sum::<u64>()).into()
         };
@@ -76,6 +94,9 @@ pub(super) fn windows(rows: &[Row]) -> Option<Sheet> {
     sheet.is_detail = true;
     for row in rows {
         let Row::Sweep(row) = row else { continue };
+        if row.places == Places::Points {
+            continue;
+        }
         for window in &row.windows {
             sheet.body.push(vec![
                 row.act.as_str().into(),
@@ -91,6 +112,67 @@ pub(super) fn windows(rows: &[Row]) -> Option<Sheet> {
         }
     }
     sheet.filled()
+}
+
+/// One line for each named point and what was done there, over all acts.
+pub(super) fn points(rows: &[Row]) -> Option<Sheet> {
+    let mut sums: BTreeMap<(&str, &str), (u64, Window)> = BTreeMap::new();
+    for row in rows {
+        let Row::Sweep(SweepRow { end, windows, places: Places::Points, .. }) = row else {
+            continue;
+        };
+        for window in windows {
+            let (acts, sum) = sums.entry((&window.name, end.word())).or_default();
+            *acts += 1;
+            sum.last = sum.last.max(window.last);
+            sum.deaths += window.deaths;
+            sum.arrived += window.arrived;
+            sum.recovered += window.recovered;
+            sum.discarded += window.discarded;
+            sum.worst_ns = sum.worst_ns.max(window.worst_ns);
+        }
+    }
+    let head = [
+        "point",
+        "end",
+        "acts",
+        "passages",
+        "victims",
+        "arrived",
+        "recovered",
+        "discarded",
+        "worst",
+    ];
+    let mut sheet = Sheet::new("Every named point", &head);
+    for ((point, end), (acts, sum)) in sums {
+        let counts = [acts, sum.last, sum.deaths, sum.arrived, sum.recovered, sum.discarded];
+        let mut line = vec![point.into(), end.into()];
+        line.extend(counts.map(|count| grouped(count).into()));
+        line.push(nanoseconds(sum.worst_ns as f64).into());
+        sheet.body.push(line);
+    }
+    sheet.note(
+        "Ended at the first passage of the point, at the second, and so on until one came to its \
+         end without; no promise was broken.",
+    );
+    sheet.filled()
+}
+
+/// The fault matrix as lines: what no table has room for is in the notes.
+pub(super) fn csv(rows: &[Row]) -> Result<Option<Vec<u8>>> {
+    let faults: Vec<_> = rows
+        .iter()
+        .filter_map(|row| if let Row::Fault(row) = row { Some(row) } else { None })
+        .collect();
+    if faults.is_empty() {
+        return Ok(None);
+    }
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["id", "fault", "transport", "verdict", "note"])?;
+    for FaultRow { id, fault, transport, verdict, note } in faults {
+        writer.write_record([id, fault, transport, verdict.word(), note])?;
+    }
+    writer.into_inner().map(Some).context("faults.csv is in memory")
 }
 
 /// Each fault against each transport that took it.
@@ -118,4 +200,49 @@ pub(super) fn matrix(rows: &[Row]) -> Option<Sheet> {
     }
     sheet.note("`harness torture --list` says what brings each fault about, and what cannot be.");
     sheet.filled()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Verdict, parse_rows};
+
+    fn fault(transport: &str, verdict: Verdict) -> Row {
+        Row::Fault(FaultRow {
+            id: "P21".into(),
+            fault: "producers killed".into(),
+            transport: transport.into(),
+            verdict,
+            note: "trial 1, \"a note\"".into(),
+        })
+    }
+
+    #[test]
+    fn the_matrix_is_a_file_of_its_own_with_every_word_and_note() {
+        let rows = [fault("ipmpsc", Verdict::Survives), fault("pipe", Verdict::Blocks)];
+        let text = csv(&rows).expect("strings are records").expect("there are faults");
+        let text = String::from_utf8(text).expect("made of strings");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "id,fault,transport,verdict,note");
+        assert!(lines[1].starts_with("P21,producers killed,ipmpsc,survives,"), "{text}");
+        assert_eq!(lines[2], "P21,producers killed,pipe,blocks,\"trial 1, \"\"a note\"\"\"");
+        assert!(csv(&[]).expect("nothing to write").is_none());
+    }
+
+    #[test]
+    fn a_sweep_of_points_is_no_sweep_of_instructions() {
+        let sweep = |places: &str| {
+            let windows = r#"[{"name":"copy-half","first":1,"last":2,"deaths":2,"arrived":0,
+                "recovered":2,"discarded":1,"worst_ns":5}]"#;
+            let line = format!(
+                r#"{{"row":"sweep","act":"send","end":"killed",{places}"steps":2,"strayed":0,
+                "windows":{windows},"recovery":[],"elapsed_ns":1}}"#
+            );
+            parse_rows(&line.replace('\n', " ")).expect("a row as `record` reads it")
+        };
+        let named = sweep(r#""places":"points","#);
+        assert!(points(&named).is_some() && sweeps(&named).is_none() && windows(&named).is_none());
+        let single = sweep("");
+        assert!(points(&single).is_none() && sweeps(&single).is_some());
+    }
 }

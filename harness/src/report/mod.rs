@@ -13,6 +13,7 @@ pub(crate) mod publish;
 mod sheets;
 mod summary;
 mod table;
+mod timeline;
 mod words;
 
 use std::{fs, path::Path};
@@ -20,7 +21,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 
 use crate::{
-    folder::{File, PLOTS, strangers},
+    folder::{FAULTS, File, PLOTS, strangers},
     record::{Env, Row, parse_rows},
 };
 use sheets::Source;
@@ -39,6 +40,7 @@ pub(crate) fn render(rows: &[Row], env: &Env) -> Result<Vec<File>> {
         ("index.html".into(), html::page(source, &tables, &plots).into_bytes()),
         ("summary.csv".into(), csv(&summary)?),
     ];
+    files.extend(faults::csv(rows)?.map(|table| (FAULTS.into(), table)));
     let file =
         |plot: &plot::Drawing| (format!("{PLOTS}/{}.svg", plot.name), plot.file().into_bytes());
     files.extend(plots.iter().map(file));

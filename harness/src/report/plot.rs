@@ -18,6 +18,7 @@ use super::{
     headline,
     sheets::{Source, is_floor},
     summary::{Kind, Metric, Place, Subject, Times},
+    timeline,
     words::{producers, short, size},
 };
 use crate::stats::{self, Spread};
@@ -52,6 +53,7 @@ pub(super) fn all(source: Source<'_>) -> Vec<Drawing> {
     plots.extend(round_trips(source));
     plots.extend(latencies(source));
     plots.extend(by_load(source));
+    plots.extend(timeline::all(source.rows));
     plots
 }
 
@@ -231,14 +233,14 @@ fn along(
 }
 
 /// What stands at the axes.
-struct Axes {
-    x: (&'static str, TickFormat),
-    y: (&'static str, TickFormat),
+pub(super) struct Axes {
+    pub(super) x: (&'static str, TickFormat),
+    pub(super) y: (&'static str, TickFormat),
     /// Of x and y.
-    log: (bool, bool),
+    pub(super) log: (bool, bool),
 }
 
-fn custom(format: fn(f64) -> String) -> TickFormat {
+pub(super) fn custom(format: fn(f64) -> String) -> TickFormat {
     TickFormat::Custom(Arc::new(format))
 }
 
@@ -251,9 +253,16 @@ fn draw(name: String, title: String, series: Vec<Series>, axes: Axes) -> Option<
     let ends = series.iter().filter_map(|line| Some(line.points.last()?.0));
     let furthest = ends.fold(1.0, f64::max);
     let lines: Vec<Plot> = series.into_iter().map(|line| line_plot(line).into()).collect();
-    if lines.is_empty() {
-        return None;
-    }
+    (!lines.is_empty()).then(|| frame(lines, (name, title), axes, furthest))
+}
+
+/// The plots in one frame whose x axis, if it is not logarithmic, ends at `furthest`.
+pub(super) fn frame(
+    lines: Vec<Plot>,
+    (name, title): (String, String),
+    axes: Axes,
+    furthest: f64,
+) -> Drawing {
     let mut layout = Layout::auto_from_plots(&lines)
         .with_width(WIDTH)
         .with_height(HEIGHT)
@@ -278,7 +287,7 @@ fn draw(name: String, title: String, series: Vec<Series>, axes: Axes) -> Option<
         layout = layout.with_log_y();
     }
     let svg = finished(&kuva::render_to_svg(lines, layout), &name, &title);
-    Some(Drawing { name, title, svg })
+    Drawing { name, title, svg }
 }
 
 fn line_plot(Series { name, points }: Series) -> LinePlot {
@@ -366,7 +375,7 @@ fn of_nines(nines: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-fn si(value: f64) -> String {
+pub(super) fn si(value: f64) -> String {
     match value {
         value if value >= 1e9 => format!("{}G", value / 1e9),
         value if value >= 1e6 => format!("{}M", value / 1e6),
@@ -375,7 +384,7 @@ fn si(value: f64) -> String {
     }
 }
 
-fn time(ns: f64) -> String {
+pub(super) fn time(ns: f64) -> String {
     match ns {
         ns if ns >= 1e9 => format!("{} s", ns / 1e9),
         ns if ns >= 1e6 => format!("{} ms", ns / 1e6),

@@ -147,6 +147,7 @@ again. Its files are written by the harness, and nothing in them is edited by ha
 | `index.html` | the same and the plots, as one page |
 | `plots/*.svg` | the plots |
 | `summary.csv` | every figure with its interval, one line each |
+| `faults.csv` | the fault matrix with its notes, if it was run |
 | `runs.jsonl` | the rows of which all of that is made, open-loop times in 62 steps at most |
 | `env.json` | the machine, the compiler and its profile, the revision, the command and the seed |
 

@@ -34,6 +34,7 @@ pub(super) fn all(source: Source<'_>) -> Vec<Sheet> {
     sheets.extend(outcomes::torture(source.rows));
     sheets.extend(faults::recoveries(source.rows));
     sheets.extend(faults::sweeps(source.rows));
+    sheets.extend(faults::points(source.rows));
     sheets.extend(faults::windows(source.rows));
     sheets.extend(faults::matrix(source.rows));
     sheets.extend(outcomes::machine(source.rows));

@@ -41,6 +41,9 @@ const SLOTS_MAX: u32 = 4095;
 const PAGE: u64 = 4096;
 /// In `owner`: a receiver was attached and has left.
 const RECEIVER_GONE: u64 = 4;
+/// In a slot's generation: for those who are refused locks; somebody has it.
+const UNLOCKED: u32 = 1 << 31;
+const HELD: u32 = 1 << 30;
 
 /// Where the fields stand, by the names of the document.
 mod at {
@@ -351,13 +354,19 @@ impl RingFile {
             let (generation, senders) = (raw.u32(at), raw.u32(at + 4));
             let (blocked, pid) = (raw.u32(at + 8), raw.u32(at + 12));
             let taken = generation != 0 || senders != 0 || blocked != 0 || pid != 0;
-            let life = if taken { self.life_of_slot(number) } else { Life::Gone };
+            let life = if taken { self.life_of_slot(number, generation) } else { Life::Gone };
             taken.then_some(Slot { number, generation, senders, blocked, pid, life })
         };
         (0..self.slot_count).filter_map(slot).collect()
     }
 
-    fn life_of_slot(&self, number: u32) -> Life {
+    fn life_of_slot(&self, number: u32, generation: u32) -> Life {
+        // Whoever took it was refused a lock, and is there, was killed, or has left.
+        match (generation & UNLOCKED != 0, generation & HELD != 0) {
+            (true, true) => return Life::Unknown,
+            (true, false) => return Life::Gone,
+            (false, _) => {}
+        }
         match sys::is_locked(&self.file, slot_offset(number)) {
             Some(true) => Life::Alive,
             Some(false) => Life::Gone,
@@ -368,7 +377,9 @@ impl RingFile {
     /// Whether whoever signed with this is still there.
     pub(crate) fn life(&self, owner: Owner) -> Life {
         match self.word(slot_offset(owner.slot)) {
-            Ok(word) if word as u16 == owner.generation => self.life_of_slot(owner.slot),
+            Ok(word) if word as u16 == owner.generation => {
+                self.life_of_slot(owner.slot, word as u32)
+            }
             Ok(_) => Life::Gone,
             Err(_) => Life::Unknown,
         }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     payload::{HEADER_LEN, claimed},
-    sys::trace::{Stop, Traced, mark},
+    sys::trace::{Stop, Traced, mark as stop},
 };
 
 /// Longer than any of it takes; nobody waits for it when things are well.
@@ -38,8 +38,13 @@ pub(crate) struct Act {
     drained: u64,
     /// Messages that wait to be received.
     waiting: u64,
+    /// Messages behind a record that is left behind, where one is recovered.
+    behind: u64,
     before: Before,
 }
+
+/// Called by a victim where what is swept begins, and where it ends.
+type Mark<'a> = &'a dyn Fn();
 
 /// What is swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +83,7 @@ enum Before {
 const fn act(name: &'static str, does: Does, form: Form, ring: (u64, u64, u64)) -> Act {
     let (ring_bytes, drained, waiting) = ring;
     let (len, before) = (HEADER_LEN, Before::Nobody);
-    Act { name, does, form, len, ring_bytes, drained, waiting, before }
+    Act { name, does, form, len, ring_bytes, drained, waiting, behind: 2, before }
 }
 
 impl Act {
@@ -89,6 +94,10 @@ impl Act {
     const fn after(self, before: Before) -> Act {
         Act { before, ..self }
     }
+
+    const fn before_others(self, behind: u64) -> Act {
+        Act { behind, ..self }
+    }
 }
 
 use Before::{HoldingWord, Marked, SleepingReceiver, SleepingSender, Writing};
@@ -96,7 +105,7 @@ use Does::{
     Attach, AttachToReceive, Create, Leave, Receive, ReceiveNothing, Recover, RecoverClaim, Send,
     SendBatch,
 };
-use Form::{Bytes, Typed};
+use Form::{Borrowed, Bytes, Typed};
 
 /// Messages of 24 bytes take 32 of the ring, typed ones 40. A ring of 256 has room for 7 or 6
 /// (eight bytes stay free); after 6 or 5 of them the next does not fit before the end.
@@ -127,6 +136,51 @@ pub(crate) const ACTS: [Act; 24] = [
     act("create", Create, Bytes, (256, 0, 0)),
 ];
 
+/// The largest message of a ring of 256 bytes, and the largest typed one.
+const LARGEST: usize = 240;
+const LARGEST_TYPED: usize = LARGEST - 8;
+
+/// What the rows above leave out of {send, receive, attach, recover} x {empty, nearly full, at the
+/// wrap, largest message}: for the named points, which are few enough for all of it.
+pub(crate) const STATES: [Act; 24] = [
+    act("send bytes, largest", Send, Bytes, (256, 0, 0)).of_len(LARGEST),
+    act("send typed, largest", Send, Typed, (256, 0, 0)).of_len(LARGEST_TYPED),
+    act("receive bytes, nearly full", Receive, Bytes, (256, 0, 6)),
+    act("receive typed, nearly full", Receive, Typed, (256, 0, 5)),
+    act("receive borrowed, nearly full", Receive, Borrowed, (256, 0, 5)),
+    act("receive borrowed, at the wrap", Receive, Borrowed, (256, 5, 4)),
+    act("attach to send, empty", Attach, Bytes, (256, 1, 0)),
+    act("attach to send, nearly full", Attach, Bytes, (256, 1, 6)),
+    act("attach to send, at the wrap", Attach, Bytes, (256, 6, 0)),
+    act("attach to send, largest", Attach, Bytes, (256, 0, 1)).of_len(LARGEST),
+    act("attach to receive, nearly full", AttachToReceive, Bytes, (256, 1, 6)),
+    act("attach to receive, at the wrap", AttachToReceive, Bytes, (256, 6, 2)),
+    act("attach to receive, largest", AttachToReceive, Bytes, (256, 0, 1)).of_len(LARGEST),
+    act("recover a record, nearly full", Recover, Bytes, (256, 1, 0))
+        .after(Writing)
+        .before_others(5),
+    act("recover a record, at the wrap", Recover, Bytes, (256, 6, 0)).after(Writing).of_len(64),
+    act("recover a record, largest", ReceiveNothing, Bytes, (256, 0, 0))
+        .after(Writing)
+        .of_len(LARGEST),
+    act("recover a half-made claim, at the wrap", RecoverClaim, Bytes, (256, 6, 0))
+        .after(Marked)
+        .of_len(64),
+    act("recover a half-made claim, largest", RecoverClaim, Bytes, (256, 0, 0))
+        .after(Marked)
+        .of_len(LARGEST),
+    act("send, claim word of the dead, nearly full", Send, Bytes, (256, 1, 6)).after(HoldingWord),
+    act("send, claim word of the dead, at the wrap", Send, Bytes, (256, 6, 0))
+        .after(HoldingWord)
+        .of_len(64),
+    act("send, claim word of the dead, largest", Send, Bytes, (256, 0, 0))
+        .after(HoldingWord)
+        .of_len(LARGEST),
+    act("send, half-made claim, nearly full", Send, Bytes, (256, 1, 6)).after(Marked),
+    act("send, half-made claim, at the wrap", Send, Bytes, (256, 6, 0)).after(Marked).of_len(64),
+    act("send, half-made claim, largest", Send, Bytes, (256, 0, 0)).after(Marked).of_len(LARGEST),
+];
+
 impl Act {
     /// The scene as the victim finds it.
     pub(crate) fn set(&self, path: &Path, way_of_the_first: Option<&Way>) -> Result<Scene> {
@@ -135,7 +189,7 @@ impl Act {
             self.bury(&scene, way_of_the_first)?;
         }
         if self.does == Recover {
-            scene.witness_goes_on(2)?;
+            scene.witness_goes_on(self.behind)?;
         }
         scene.begin(self.before != Before::Nobody);
         Ok(scene)
@@ -144,7 +198,8 @@ impl Act {
     /// The scene before anybody has died.
     fn prepare(&self, path: &Path) -> Result<Scene> {
         // A receiver meets the lengths that the row is about; other victims send them.
-        let len = if self.does == Receive { self.len } else { HEADER_LEN };
+        let is_met = matches!(self.does, Receive | Attach | AttachToReceive);
+        let len = if is_met { self.len } else { HEADER_LEN };
         let mut scene = Scene::create(path, self.ring_bytes, self.form, len)?;
         scene.prefill(self.drained, self.waiting)?;
         if self.receives() || self.before == SleepingReceiver {
@@ -193,8 +248,8 @@ impl Act {
 
     fn first_to_die(&self, path: &Path) -> Result<Traced> {
         let part = || match self.before {
-            SleepingReceiver => said(receives_nothing(path, LONG)),
-            _ => said(sends(Bytes, path, HEADER_LEN)),
+            SleepingReceiver => said(receives_nothing(path, LONG, &stop)),
+            _ => said(sends(Bytes, path, self.len, &stop)),
         };
         Ok(Traced::fork(part)?)
     }
@@ -211,19 +266,27 @@ impl Act {
     }
 
     /// The victim's part, up to its first mark unswept, from there to its second swept.
-    pub(crate) fn play(&self, path: &Path) -> Result<(), String> {
+    pub(crate) fn play(&self, path: &Path, mark: Mark) -> Result<(), String> {
         said(match self.does {
-            Send => sends(self.form, path, self.len),
-            SendBatch => sends_batch(path),
-            Receive => receives(self.form, path, self.drained),
-            ReceiveNothing => receives_nothing(path, NAP),
-            Recover => recovers(path, self.drained),
-            RecoverClaim => recovers_claim(path),
-            Attach => attaches(path),
-            AttachToReceive => attaches_to_receive(path),
-            Leave => leaves(path),
-            Create => creates(path),
+            Send => sends(self.form, path, self.len, mark),
+            SendBatch => sends_batch(path, mark),
+            Receive => receives(self.form, path, self.drained, mark),
+            ReceiveNothing => receives_nothing(path, NAP, mark),
+            Recover => recovers(path, self.drained, mark),
+            RecoverClaim => recovers_claim(path, mark),
+            Attach => attaches(path, mark),
+            AttachToReceive => attaches_to_receive(path, mark),
+            Leave => leaves(path, mark),
+            Create => creates(path, mark),
         })
+    }
+
+    /// Tells the books what a victim may have done that died before its first mark.
+    #[cfg(feature = "fault")]
+    pub(crate) fn open_books_early(&self, scene: &mut Scene) {
+        if self.does == Receive {
+            scene.victim_received(0, true);
+        }
     }
 
     /// Tells the books what the victim has done by its first mark, and may have done after it.
@@ -279,19 +342,19 @@ fn said(played: Result<()>) -> Result<(), String> {
     played.map_err(|error| format!("{error:#}"))
 }
 
-fn sends(form: Form, path: &Path, len: usize) -> Result<()> {
+fn sends(form: Form, path: &Path, len: usize, mark: Mark) -> Result<()> {
     let tx = sender(path)?;
     let bytes = message(VICTIM, 0, len);
     mark();
     match form {
         Bytes => tx.send_bytes(&bytes)?,
-        Typed => tx.send(&TypedBytes::new(&bytes))?,
+        Typed | Borrowed => tx.send(&TypedBytes::new(&bytes))?,
     }
     mark();
     Ok(())
 }
 
-fn sends_batch(path: &Path) -> Result<()> {
+fn sends_batch(path: &Path, mark: Mark) -> Result<()> {
     let tx = sender(path)?;
     let messages: Vec<_> = (0..3).map(|s| ByteBuf::from(message(VICTIM, s, HEADER_LEN))).collect();
     mark();
@@ -301,7 +364,7 @@ fn sends_batch(path: &Path) -> Result<()> {
 }
 
 /// Receives one message unswept and the next one swept.
-fn receives(form: Form, path: &Path, first: u64) -> Result<()> {
+fn receives(form: Form, path: &Path, first: u64, mark: Mark) -> Result<()> {
     let mut rx = receiver(path)?;
     let one = form.receive(&mut rx, LONG)?;
     ensure!(one.is_some_and(|bytes| claimed(&bytes) == Some((WITNESS, 0, first))), "the first");
@@ -309,16 +372,29 @@ fn receives(form: Form, path: &Path, first: u64) -> Result<()> {
     let two = match form {
         Bytes => claimed(&rx.recv_bytes()?),
         Typed => claimed(&rx.recv::<ByteBuf>()?),
+        Borrowed => claimed(rx.zero_copy_context().recv::<&TypedBytes>()?),
     };
     mark();
     ensure!(two == Some((WITNESS, 0, first + 1)), "received {two:?} after {first}");
     Ok(())
 }
 
+/// Whether there is a message already: the witness sends while a victim is stopped before it
+/// begins, and that is as good an end.
+fn is_early(rx: &mut ipmpsc::Receiver, mark: Mark) -> Result<bool> {
+    let Some(message) = rx.try_recv_bytes()? else { return Ok(false) };
+    ensure!(claimed(&message).is_some_and(|(who, ..)| who == WITNESS), "a message of nobody");
+    mark();
+    mark();
+    Ok(true)
+}
+
 /// Takes the role unswept. If the witness sends meanwhile, its message is as good an end.
-fn receives_nothing(path: &Path, limit: Duration) -> Result<()> {
+fn receives_nothing(path: &Path, limit: Duration, mark: Mark) -> Result<()> {
     let mut rx = receiver(path)?;
-    ensure!(rx.try_recv_bytes()?.is_none(), "a message that nobody sent");
+    if is_early(&mut rx, mark)? {
+        return Ok(());
+    }
     mark();
     drop(rx.recv_bytes_timeout(limit)?);
     mark();
@@ -327,9 +403,11 @@ fn receives_nothing(path: &Path, limit: Duration) -> Result<()> {
 
 /// A receive without time asks who lives at its second look, and so at every look here: the first
 /// frees the claim word, the second the record.
-fn recovers_claim(path: &Path) -> Result<()> {
+fn recovers_claim(path: &Path, mark: Mark) -> Result<()> {
     let mut rx = receiver(path)?;
-    ensure!(rx.try_recv_bytes()?.is_none(), "a message that nobody sent");
+    if is_early(&mut rx, mark)? {
+        return Ok(());
+    }
     std::thread::sleep(BETWEEN_LOOKS);
     mark();
     drop(rx.try_recv_bytes()?);
@@ -340,7 +418,7 @@ fn recovers_claim(path: &Path) -> Result<()> {
 }
 
 /// Takes the role unswept: a receive without time does not ask who lives.
-fn recovers(path: &Path, first: u64) -> Result<()> {
+fn recovers(path: &Path, first: u64, mark: Mark) -> Result<()> {
     let mut rx = receiver(path)?;
     ensure!(rx.try_recv_bytes()?.is_none(), "a message past an unfinished one");
     mark();
@@ -350,7 +428,7 @@ fn recovers(path: &Path, first: u64) -> Result<()> {
     Ok(())
 }
 
-fn attaches(path: &Path) -> Result<()> {
+fn attaches(path: &Path, mark: Mark) -> Result<()> {
     mark();
     let tx = sender(path)?;
     mark();
@@ -358,7 +436,7 @@ fn attaches(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn attaches_to_receive(path: &Path) -> Result<()> {
+fn attaches_to_receive(path: &Path, mark: Mark) -> Result<()> {
     mark();
     let mut rx = receiver(path)?;
     let message = rx.try_recv_bytes()?;
@@ -368,7 +446,7 @@ fn attaches_to_receive(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn leaves(path: &Path) -> Result<()> {
+fn leaves(path: &Path, mark: Mark) -> Result<()> {
     let tx = sender(path)?;
     mark();
     drop(tx);
@@ -376,7 +454,7 @@ fn leaves(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn creates(path: &Path) -> Result<()> {
+fn creates(path: &Path, mark: Mark) -> Result<()> {
     let path = second_ring(path);
     mark();
     let ring = SharedRingBuffer::options().capacity(240).create_new(path)?;

@@ -1,11 +1,14 @@
 //! Every instruction of a send, a receive, an attach and a recovery as a place to die, and as one
-//! to be stopped at: single-stepped by ptrace, k steps, then k + 1, to the end.
+//! to be stopped at: single-stepped by ptrace, k steps, then k + 1, to the end. The named points of
+//! the protocol, in `points`, are fewer places and need no ptrace.
 //!
 //! For each k the ring, its surroundings and the victim are new, and forked from a process that
 //! never changes, so that every victim takes the same way. The processor leads it quickly to an
 //! instruction shortly before the k-th; that it stands where the first one stood is checked.
 
 mod acts;
+#[cfg(feature = "fault")]
+pub(crate) mod points;
 mod scene;
 
 use std::{
@@ -19,12 +22,12 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) use acts::ACTS;
-use acts::{Act, Does};
+use acts::{Act, Does, STATES};
 use scene::Aftermath;
 
 use crate::{
-    record::{Ended, SweepRow, Window},
-    sys::trace::{self, Stop, Traced},
+    record::{Ended, Places, SweepRow, Window},
+    sys::trace::{self, Stop, Traced, mark},
 };
 
 /// More steps than this and the victim goes round in circles.
@@ -33,9 +36,10 @@ const STEPS_MAX: usize = 1_000_000;
 /// What one process sweeps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SweepJob {
-    /// The place in `ACTS`.
+    /// The place in `acts`.
     pub(crate) act: usize,
     pub(crate) end: Ended,
+    pub(crate) places: Places,
     /// For the rings.
     pub(crate) folder: PathBuf,
 }
@@ -68,8 +72,24 @@ struct Met {
     done: bool,
 }
 
-/// Sweeps one act; `at` is told about each k.
-pub(crate) fn run(job: &SweepJob, mut at: impl FnMut(usize)) -> Result<SweepRow> {
+/// The acts that are swept: fewer where each of them takes long.
+pub(crate) fn acts(places: Places) -> impl Iterator<Item = &'static Act> {
+    let states: &[Act] = if places == Places::Points { &STATES } else { &[] };
+    ACTS.iter().chain(states)
+}
+
+/// Sweeps one act; `at` is told about each place.
+pub(crate) fn run(job: &SweepJob, at: impl FnMut(usize)) -> Result<SweepRow> {
+    match job.places {
+        Places::Instructions => instructions(job, at),
+        #[cfg(feature = "fault")]
+        Places::Points => points::run(job, at),
+        #[cfg(not(feature = "fault"))]
+        Places::Points => bail!("this build has no named points"),
+    }
+}
+
+fn instructions(job: &SweepJob, mut at: impl FnMut(usize)) -> Result<SweepRow> {
     let act = ACTS.get(job.act).context("no such act")?;
     let path = job.folder.join(format!("sweep-{}", std::process::id()));
     let began = Instant::now();
@@ -82,18 +102,28 @@ pub(crate) fn run(job: &SweepJob, mut at: impl FnMut(usize)) -> Result<SweepRow>
         let met = met.with_context(|| format!("{} at step {k}", act.name))?;
         recovery.record(met.after.took_ns)?;
         row.strayed += u64::from(met.strayed);
-        note(&mut row, k as u64, &met);
+        note(&mut row, &met.window, k as u64, &met.after);
         if met.done {
             row.steps = k as u64;
             break;
         }
         ensure!(k < STEPS_MAX, "no end after {STEPS_MAX} steps");
     }
+    close(row, &recovery, began, &path)
+}
+
+/// Completes the row once every place has been swept.
+fn close(
+    mut row: SweepRow,
+    recovery: &Histogram<u64>,
+    began: Instant,
+    path: &Path,
+) -> Result<SweepRow> {
     let counted = recovery.iter_recorded();
     row.recovery =
         counted.map(|at| (at.value_iterated_to(), at.count_since_last_iteration())).collect();
     row.elapsed_ns = u64::try_from(began.elapsed().as_nanos())?;
-    std::fs::remove_file(&path).context("remove the ring")?;
+    std::fs::remove_file(path).context("remove the ring")?;
     Ok(row)
 }
 
@@ -111,7 +141,7 @@ fn apart<T: Serialize + DeserializeOwned>(part: impl FnOnce() -> Result<T>) -> R
 fn find(act: &Act, path: &Path) -> Result<Ways> {
     let first = act.way_of_the_first(path)?;
     let scene = act.set(path, first.as_ref())?;
-    let mut victim = Traced::fork(|| act.play(path))?;
+    let mut victim = Traced::fork(|| act.play(path, &mark))?;
     let mut way = Way::default();
     loop {
         way.push(victim.next_address()?);
@@ -130,7 +160,7 @@ fn find(act: &Act, path: &Path) -> Result<Ways> {
 /// One victim, ended after k steps.
 fn once(act: &Act, end: Ended, path: &Path, ways: &Ways, k: usize) -> Result<Met> {
     let mut scene = act.set(path, ways.first.as_ref())?;
-    let mut victim = Traced::fork(|| act.play(path))?;
+    let mut victim = Traced::fork(|| act.play(path, &mark))?;
     scene.set_out();
     act.open_books(&mut scene);
     let done = ways.victim.lead(&mut victim, k)?;
@@ -187,11 +217,10 @@ impl Way {
 }
 
 /// Counts a death by the window it fell into.
-fn note(row: &mut SweepRow, k: u64, met: &Met) {
-    let after = &met.after;
-    let known = row.windows.iter().position(|known| known.name == met.window);
+fn note(row: &mut SweepRow, name: &str, k: u64, after: &Aftermath) {
+    let known = row.windows.iter().position(|known| known.name == name);
     let at = known.unwrap_or_else(|| {
-        row.windows.push(Window { name: met.window.clone(), first: k, ..Window::default() });
+        row.windows.push(Window { name: name.into(), first: k, ..Window::default() });
         row.windows.len() - 1
     });
     let window = &mut row.windows[at];

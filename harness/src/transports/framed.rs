@@ -43,12 +43,14 @@ struct Input {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Its producer has not hung up.
+    is_open: bool,
 }
 
 impl Input {
     fn new(file: File, longest: usize) -> Input {
         let room = (2 * (PREFIX + longest)).max(1 << 16);
-        Input { file, buffer: vec![0; room], start: 0, end: 0 }
+        Input { file, buffer: vec![0; room], start: 0, end: 0, is_open: true }
     }
 
     /// Shows the next message if all of it was read.
@@ -66,15 +68,14 @@ impl Input {
         true
     }
 
-    /// Reads what there is, at least one byte.
+    /// Reads what there is, at least one byte unless its producer has hung up.
     fn read(&mut self) -> Result<()> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
         let read = self.file.read(&mut self.buffer[self.end..])?;
-        if read == 0 {
-            bail!("a producer hung up before its last message");
-        }
+        // Half a message that a dead producer leaves is never whole, so it is never shown.
+        self.is_open = read > 0;
         self.end += read;
         Ok(())
     }
@@ -92,6 +93,9 @@ impl Rx for FramedRx {
         while !self.show_ready(sink) {
             if let [input] = &mut self.inputs[..] {
                 input.read()?;
+                if !input.is_open {
+                    bail!("the producer hung up before its last message");
+                }
                 self.ready.push_back(0);
             } else {
                 self.poll(None)?;
@@ -128,21 +132,62 @@ impl FramedRx {
         false
     }
 
-    /// Waits until any producer's end has bytes and reads all those that do.
+    /// Waits until any producer's end has bytes and reads all those that do. Who has hung up is
+    /// left out from then on; the others are served as before.
     fn poll(&mut self, timeout: Option<&Timespec>) -> Result<()> {
-        let mut fds: Vec<_> =
-            self.inputs.iter().map(|input| PollFd::new(&input.file, PollFlags::IN)).collect();
-        poll(&mut fds, timeout)?;
-        let readable: Vec<_> =
-            (0..fds.len()).filter(|&input| fds[input].revents().contains(PollFlags::IN)).collect();
-        let gone = fds.iter().all(|fd| fd.revents().contains(PollFlags::HUP));
-        if readable.is_empty() && gone {
+        let open: Vec<_> =
+            (0..self.inputs.len()).filter(|&input| self.inputs[input].is_open).collect();
+        if open.is_empty() {
             bail!("every producer hung up before its last message");
         }
-        for input in readable {
-            self.inputs[input].read()?;
-            self.ready.push_back(input);
+        let fd = |&input: &usize| PollFd::new(&self.inputs[input].file, PollFlags::IN);
+        let mut fds: Vec<_> = open.iter().map(fd).collect();
+        poll(&mut fds, timeout)?;
+        let events: Vec<_> = fds.iter().map(PollFd::revents).collect();
+        for (input, events) in open.into_iter().zip(events) {
+            // A pipe that is at its end has no bytes, a socket that is has an end to read.
+            if events.intersects(PollFlags::IN | PollFlags::HUP) {
+                self.inputs[input].read()?;
+                self.ready.push_back(input);
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+
+    use super::*;
+
+    fn pipe() -> (File, File) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        (File::from(OwnedFd::from(reader)), File::from(OwnedFd::from(writer)))
+    }
+
+    fn socket() -> (File, File) {
+        let (reader, writer) = UnixStream::pair().expect("a pair of sockets");
+        (File::from(OwnedFd::from(reader)), File::from(OwnedFd::from(writer)))
+    }
+
+    #[test]
+    fn the_others_are_served_when_one_hangs_up_amid_a_message() {
+        for pair in [pipe, socket] {
+            let ((first, mut dying), (second, living)) = (pair(), pair());
+            dying.write_all(&100_u32.to_le_bytes()).expect("room for a length");
+            dying.write_all(b"half").expect("room for a part");
+            drop(dying);
+            let mut rx = FramedRx::new(vec![first, second], 100);
+            let mut got = Vec::new();
+            let nothing = rx.try_recv(&mut |_| panic!("half a message is none"));
+            assert!(!nothing.expect("one still lives"));
+            let mut living = FramedTx(living);
+            living.send(b"whole").expect("room for a message");
+            rx.recv(&mut |message| got.extend_from_slice(message)).expect("one still lives");
+            assert_eq!(got, b"whole");
+            drop(living);
+            assert!(rx.recv(&mut |_| panic!("nobody sends")).is_err(), "all have hung up");
+        }
     }
 }

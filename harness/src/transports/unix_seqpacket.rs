@@ -93,7 +93,8 @@ impl Bound for Packets {
     fn accept(self: Box<Self>) -> Result<Box<dyn Rx>> {
         let buffer = vec![0; usize::try_from(self.max_len)?];
         let sockets = self.listener.accept()?;
-        Ok(Box::new(PacketRx { sockets, buffer, ready: VecDeque::new(), burst: 0 }))
+        let open = vec![true; sockets.len()];
+        Ok(Box::new(PacketRx { sockets, open, buffer, ready: VecDeque::new(), burst: 0 }))
     }
 }
 
@@ -133,6 +134,8 @@ impl Tx for PacketTx {
 
 struct PacketRx {
     sockets: Vec<OwnedFd>,
+    /// Whether the producer at a socket has not hung up.
+    open: Vec<bool>,
     buffer: Vec<u8>,
     /// Sockets that may hold another message; the first is read.
     ready: VecDeque<usize>,
@@ -144,7 +147,11 @@ impl Rx for PacketRx {
     fn recv(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         if let [socket] = &self.sockets[..] {
             let (len, _) = rustix::net::recv(socket, &mut self.buffer[..], RecvFlags::empty())?;
-            return show(&self.buffer, len, sink);
+            if len == 0 {
+                bail!("the producer hung up before its last message");
+            }
+            sink(&self.buffer[..len]);
+            return Ok(());
         }
         while !self.show_ready(sink)? {
             self.poll(None)?;
@@ -164,15 +171,20 @@ impl Rx for PacketRx {
 impl PacketRx {
     /// Shows a message of a socket that was ready, if one still is.
     fn show_ready(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
-        while let Some(&socket) = self.ready.front() {
-            let socket = &self.sockets[socket];
+        while let Some(&number) = self.ready.front() {
+            let socket = &self.sockets[number];
             match rustix::net::recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => {
+                    // Left out from here on; the others are served as before.
+                    self.open[number] = false;
+                    self.ready.pop_front()
+                }
                 Ok((len, _)) => {
                     self.burst += 1;
                     if self.burst.is_multiple_of(BURST) {
                         self.ready.rotate_left(1);
                     }
-                    show(&self.buffer, len, sink)?;
+                    sink(&self.buffer[..len]);
                     return Ok(true);
                 }
                 Err(Errno::AGAIN) => self.ready.pop_front(),
@@ -184,18 +196,15 @@ impl PacketRx {
 
     /// Waits for a socket to have a message.
     fn poll(&mut self, timeout: Option<&Timespec>) -> Result<()> {
-        let mut fds: Vec<_> =
-            self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        let open: Vec<_> = (0..self.sockets.len()).filter(|&socket| self.open[socket]).collect();
+        if open.is_empty() {
+            bail!("every producer hung up before its last message");
+        }
+        let fd = |&socket: &usize| PollFd::new(&self.sockets[socket], PollFlags::IN);
+        let mut fds: Vec<_> = open.iter().map(fd).collect();
         poll(&mut fds, timeout).context("poll")?;
-        self.ready.extend((0..fds.len()).filter(|&socket| !fds[socket].revents().is_empty()));
+        let ready = open.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        self.ready.extend(ready.map(|(socket, _)| *socket));
         Ok(())
     }
-}
-
-fn show(buffer: &[u8], len: usize, sink: &mut Sink<'_>) -> Result<()> {
-    if len == 0 {
-        bail!("a producer hung up before its last message");
-    }
-    sink(&buffer[..len]);
-    Ok(())
 }

@@ -5,6 +5,7 @@ mod compare;
 mod conformance;
 mod doctor;
 mod inspect;
+mod points;
 mod report;
 mod screens;
 mod verify;

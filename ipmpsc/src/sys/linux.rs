@@ -31,9 +31,10 @@ impl Signal {
 
     pub(crate) fn wait(&self, word: &AtomicU32, expected: u32, timeout: Duration) {
         // The callers' naps are far below 2^31 seconds. The kernel's struct has the C library's
-        // layout for this call on every Linux ABI that Rust supports.
+        // layout for this call on every Linux ABI that Rust supports; musl's name for the type of
+        // seconds is deprecated.
         let timeout = libc::timespec {
-            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos() as libc::c_long,
         };
         // Any outcome is a wake: the caller looks at the ring again (EAGAIN: the word changed;

@@ -49,6 +49,9 @@ pub(crate) use fork::ForkPrivate;
 use memmap2::MmapRaw;
 pub(crate) use platform::*;
 
+/// Whether rings have to work where the system refuses to lock their files.
+pub(crate) const MAY_REFUSE_LOCKS: bool = cfg!(target_os = "android");
+
 /// What somebody sleeps for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {

@@ -38,6 +38,8 @@ fn entry() {
         Some(("forks", role)) => crate::forks::child(role, args),
         #[cfg(target_os = "linux")]
         Some(("refusals", role)) => crate::refusals::child(role, args),
+        #[cfg(all(target_os = "linux", feature = "fault"))]
+        Some(("unlocked", role)) => crate::unlocked::child(role, args),
         #[cfg(target_os = "linux")]
         Some(("signals", role)) => crate::signals::child(role, args),
         _ => panic!("no child is called {role}"),

@@ -136,8 +136,8 @@ fn a_dead_parents_place_is_free_though_its_child_lives() {
         } else {
             assert!(matches!(receiver.try_recv::<u64>(), Err(Error::ReceiverExists)));
         }
-        // The parent alone. It is waited for, since its locks last until the last of its threads has
-        // ended, and its children have a new parent before that.
+        // The parent alone. It is waited for, since its locks last until the last of its threads
+        // has ended, and its children have a new parent before that.
         parent.kill();
         assert_eq!(parent.hear(), "orphan");
         // A reader of /proc/PID can hold the memory of the dead, and so their locks, for a moment.

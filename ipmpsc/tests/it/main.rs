@@ -32,6 +32,9 @@ mod images;
 // Links, FIFOs, modes, mounts and limits as Unix has them.
 #[cfg(target_os = "linux")]
 mod refusals;
+// Android goes on where it is refused locks, and a seccomp filter of Linux refuses them as it does.
+#[cfg(all(target_os = "linux", feature = "fault"))]
+mod unlocked;
 // No system call of Windows is interrupted.
 #[cfg(target_os = "linux")]
 mod signals;

@@ -180,6 +180,52 @@ enum Two {
     B,
 }
 
+/// What is read through a string that it does not own.
+#[derive(Debug, PartialEq)]
+struct Text(usize);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Length;
+        impl serde::de::Visitor<'_> for Length {
+            type Value = Text;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.len()))
+            }
+        }
+        deserializer.deserialize_str(Length)
+    }
+}
+
+#[test]
+fn a_deserialize_may_look_at_text_that_it_does_not_keep() {
+    let (sender, receiver) = pair(100);
+    sender.send(&"two \u{e9}").expect("there is space");
+    assert_eq!(receiver.try_recv().expect("it is text"), Some(Text(6)));
+}
+
+/// A value whose `Deserialize` panics.
+#[derive(Debug)]
+struct Panics;
+
+impl<'de> Deserialize<'de> for Panics {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("planned");
+    }
+}
+
+#[test]
+fn a_deserialize_that_panics_has_consumed_its_message() {
+    let (sender, mut receiver) = pair(100);
+    sender.send(&1_u64).expect("there is space");
+    let received = catch_unwind(AssertUnwindSafe(|| receiver.try_recv::<Panics>()));
+    assert!(received.is_err());
+    goes_on(&sender, &mut receiver);
+}
+
 #[test]
 fn bytes_that_are_no_value_of_the_type_are_an_error_and_consumed() {
     fn refused<T: for<'de> Deserialize<'de>>(bytes: &[u8]) {
@@ -197,7 +243,14 @@ fn bytes_that_are_no_value_of_the_type_are_an_error_and_consumed() {
     refused::<Two>(&[0, 0, 0, 0]);
     refused::<std::num::NonZeroU8>(&[0]);
     refused::<u64>(&[]);
+    refused::<u64>(&[1; 7]);
+    refused::<u64>(&[1; 9]);
     refused::<()>(&[0]);
+    refused::<serde_bytes::ByteBuf>(&[3, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    refused::<serde_bytes::ByteBuf>(&[0xff; 9]);
+    refused::<Text>(&[2, 0, 0, 0, 0, 0, 0, 0, 0xc3, 0x28]);
+    refused::<Text>(&[0xff; 9]);
+    refused::<Text>(&[1, 0, 0, 0, 0, 0, 0, 0, b'a', b'b']);
     let (sender, receiver) = pair(100);
     sender.send_bytes(&[1, 0, 0, 0]).expect("there is space");
     assert!(matches!(receiver.recv(), Ok(Two::B)));

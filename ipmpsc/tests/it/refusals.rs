@@ -1,10 +1,10 @@
 //! What a Unix system has at a path that is no ring, and what it can refuse: links, FIFOs, other
 //! users, limits, full disks, locks.
 
-use crate::children::{Child, folder, say};
+use crate::children::{Child, LONG, folder, say};
 use crate::files::{make, names, open_error};
 use crate::os::is_emulated;
-use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
+use ipmpsc::{Error, Liveness, Options, Receiver, Sender, SharedRingBuffer};
 use std::ffi::CString;
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
@@ -17,6 +17,7 @@ pub(crate) fn child(role: &str, args: &[&str]) {
         "full_disk" => create_on_a_full_disk(),
         "file_limit" => create_beyond_the_file_limit(args[0]),
         "descriptor_limit" => run_out_of_descriptors(args[0]),
+        "receiver_without_memory" => receive_without_memory(args[0]),
         "memory_limit" => run_out_of_address_space(args[0]),
         "stranger" => open_as_somebody_else(args[0], args[1]),
         other => panic!("no child is called {other}"),
@@ -316,14 +317,19 @@ fn running_out_of_descriptors_is_an_error_that_leaves_nothing_behind() {
     child.finish();
 }
 
+/// Lets this process have no more than `bytes` beyond the address space that it has.
+fn leave_address_space(bytes: libc::rlim_t) {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB"));
+    let kib: libc::rlim_t = kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB");
+    set_limit(libc::RLIMIT_AS, (kib << 10) + bytes);
+}
+
 fn run_out_of_address_space(folder: &str) {
     let (folder, large) = (Path::new(folder), 64 << 20);
     let path = folder.join("ring");
     drop(Options::new().capacity(large).create_new(&path).expect("a ring can be made"));
-    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB"));
-    let kib: libc::rlim_t = kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB");
-    set_limit(libc::RLIMIT_AS, (kib << 10) + (16 << 20));
+    leave_address_space(16 << 20);
     cannot_create(folder, large, &[ErrorKind::OutOfMemory]);
     let errors =
         [Options::new().open(&path).err(), Options::new().capacity(large).anonymous().err()];
@@ -333,6 +339,35 @@ fn run_out_of_address_space(folder: &str) {
     }
     drop(Options::new().capacity(100).create(&path).expect("a small one fits"));
     say("survived");
+}
+
+fn receive_without_memory(path: &str) {
+    let ring = Options::new().open(path).expect("the ring can be opened");
+    let receiver = Receiver::new(ring.clone());
+    leave_address_space(16 << 20);
+    for _ in 0..2 {
+        let refused = receiver.try_recv::<serde_bytes::ByteBuf>();
+        let right = matches!(&refused, Err(Error::Io(e)) if e.kind() == ErrorKind::OutOfMemory);
+        assert!(right, "{refused:?}");
+        assert_eq!(ring.stats().received, 0);
+    }
+    say("refused");
+}
+
+#[test]
+fn a_message_there_is_no_memory_for_stays_for_one_who_has_it() {
+    if is_emulated() {
+        return;
+    }
+    let (_folder, path) = folder();
+    let ring = Options::new().capacity(65 << 20).create(&path).expect("a ring can be made");
+    let bytes = serde_bytes::ByteBuf::from(vec![7; 64 << 20]);
+    Sender::new(ring.clone()).send(&bytes).expect("it fits");
+    let mut child = Child::start("refusals::receiver_without_memory", &[&path]);
+    assert_eq!(child.hear(), "refused");
+    child.finish();
+    let receiver = Receiver::new(ring);
+    assert_eq!(receiver.recv_timeout(LONG).expect("the role is free"), Some(bytes));
 }
 
 #[test]
@@ -347,8 +382,9 @@ fn running_out_of_address_space_is_an_error_that_leaves_nothing_behind() {
     child.finish();
 }
 
-/// Lets every attempt to lock a byte of a file fail with ENOLCK, in this process, from here on.
-fn forbid_locks() {
+/// Lets every attempt to lock a byte of a file, or to ask for locks, fail with `error` in this
+/// process from here on.
+pub(crate) fn forbid_locks(error: i32) {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     #[cfg(target_pointer_width = "32")]
@@ -360,10 +396,11 @@ fn forbid_locks() {
     // `nr` stands at 0 and the low half of the second argument at 24 of a seccomp_data.
     let mut steps = [
         step(LOAD, 0, 0, 0),
-        step(IF_EQUAL, 0, 3, FCNTL),
+        step(IF_EQUAL, 0, 4, FCNTL),
         step(LOAD, 0, 0, 24),
-        step(IF_EQUAL, 0, 1, libc::F_OFD_SETLK as u32),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOLCK as u32),
+        step(IF_EQUAL, 1, 0, libc::F_OFD_SETLK as u32),
+        step(IF_EQUAL, 0, 1, libc::F_OFD_GETLK as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
@@ -380,21 +417,21 @@ fn where_files_cannot_be_locked_it_is_said_at_once() {
     if is_emulated() {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("ring");
-    let child = crate::os::in_fork(|| {
-        forbid_locks();
-        let refused = |error| matches!(error, Some(Error::LivenessUnavailable(_)));
-        assert!(refused(Options::new().create_new(&path).err()), "create_new");
-        let ring = Options::new().anonymous().expect("this needs no lock");
-        assert!(refused(Sender::new(ring.clone()).send(&1).err()), "send");
-        assert!(refused(Receiver::new(ring).try_recv::<u8>().err()), "try_recv");
-        0
-    });
-    assert_eq!(child.wait(), 0);
-    assert_eq!(
-        std::fs::read_dir(folder.path()).expect("it is there").count(),
-        0,
-        "nothing is left"
-    );
+    // A server that does not answer, SELinux, a kernel before 3.15, a sandbox.
+    for error in [libc::ENOLCK, libc::EACCES, libc::EINVAL, libc::ENOSYS] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ring");
+        let child = crate::os::in_fork(|| {
+            forbid_locks(error);
+            let refused = |error| matches!(error, Some(Error::LivenessUnavailable(_)));
+            assert!(refused(Options::new().create_new(&path).err()), "create_new");
+            let ring = Options::new().anonymous().expect("this needs no lock");
+            assert_eq!(ring.liveness(), Liveness::Unknown);
+            assert!(refused(Sender::new(ring.clone()).send(&1).err()), "send");
+            assert!(refused(Receiver::new(ring).try_recv::<u8>().err()), "try_recv");
+            0
+        });
+        assert_eq!(child.wait(), 0, "{error}");
+        assert_eq!(names(folder.path()), [""; 0], "nothing is left");
+    }
 }

@@ -229,7 +229,8 @@ fn a_sender_that_has_slept_for_long_is_woken_before_its_nap_is_over() {
             waited.push(began.elapsed());
         });
     }
-    // The middle one: a busy machine holds one or the other up.
+    // The middle one: a busy machine holds one or the other up. A wake that is missing is so in
+    // every round; one that is lost now and then is for the simulation and the model to find.
     waited.sort();
     assert!(waited[ROUNDS / 2] < Duration::from_millis(40), "waits for space took {waited:?}");
 }

@@ -25,7 +25,7 @@ impl Evidence {
     pub(super) fn at(folder: PathBuf) -> Result<Evidence> {
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("clear {}", folder.display()));
+                Err(error).with_context(|| format!("clear {}", folder.display()))
             }
             _ => Ok(Evidence { folder }),
         }

@@ -16,7 +16,7 @@ use super::{
     evidence::Evidence,
     failure,
     trial::Trial,
-    watch::{Fault, Watch},
+    watch::{Fault, Waits, Watch},
 };
 use crate::{
     checks::balance,
@@ -267,6 +267,11 @@ impl<'a> Field<'a> {
         plan::Fault { who, deed, at, passage, early, after_us, for_us }
     }
 
+    fn waits(&self) -> Waits {
+        let producers = self.producers.iter().map(|(worker, _)| worker.waited()).collect();
+        Waits { consumer: self.consumer.waited(), producers }
+    }
+
     /// Whether a producer has had as many lives as there is room for.
     fn is_worn_out(&self) -> bool {
         self.producers.iter().any(|&(_, life)| life + 2 >= LIVES)
@@ -284,13 +289,15 @@ impl<'a> Field<'a> {
         thread::sleep(Duration::from_micros(fault.after_us));
         self.look_around()?;
         self.struck.push((self.watch.elapsed_ns(), fault.clone()));
-        self.watch.strikes(match (fault.deed, victim) {
+        let waits = self.waits();
+        let kind = match (fault.deed, victim) {
             (Deed::Kill, Some(_)) => Fault::KillProducer,
             (Deed::Kill | Deed::KillStopped, None) => Fault::KillConsumer,
             (Deed::KillStopped, Some(_)) => Fault::KillFrozenProducer,
             (Deed::Freeze, Some(_)) => Fault::FreezeProducer,
             (Deed::Freeze, None) => Fault::FreezeConsumer,
-        });
+        };
+        self.watch.strikes(kind, waits);
         if fault.deed != Deed::Kill {
             self.freeze(victim, Duration::from_micros(fault.for_us))?;
         }
@@ -407,7 +414,8 @@ impl<'a> Field<'a> {
 
     /// Ends the load and hears the survivors out: what the last consumer says.
     fn hear_out(&mut self) -> Result<Report, Trouble> {
-        self.watch.settles();
+        let waits = self.waits();
+        self.watch.settles(&waits);
         self.ledger.stop();
         let deadline = Deadline::after(PATIENCE);
         loop {
@@ -482,11 +490,12 @@ struct Closed {
 impl Closed {
     /// The rows, if the books balance and nobody was held up.
     fn row(self, plan: &Plan) -> Result<(TortureRow, TimelineRow), Trouble> {
-        let longest = self.watch.longest_recovery_ns();
-        if longest > SILENCE_MAX_MS * 1_000_000 {
+        if let Some((gap, starved)) = self.watch.too_long() {
             return Err(Trouble::Failed(format!(
-                "held up for {} ms by a death, more than {SILENCE_MAX_MS}",
-                longest / 1_000_000
+                "held up for {} ms by a death, more than {SILENCE_MAX_MS} beside the {} ms for \
+                 which the kernel kept the consumer and a producer waiting for a processor",
+                gap / 1_000_000,
+                starved / 1_000_000
             )));
         }
         let (in_flight, arrived) = self.dead()?;
@@ -502,13 +511,15 @@ impl Closed {
             in_flight_arrived: arrived,
             messages: self.watch.messages(),
             elapsed_ns: self.watch.elapsed_ns(),
-            longest_silence_ns: longest,
+            longest_silence_ns: self.watch.longest_recovery_ns(),
             recoveries: repairs.map(|(recoveries, _)| recoveries),
             discarded: repairs.map(|(_, discarded)| discarded),
             faults: self.watch.counts(),
             came_again: self.watch.came_again(),
             laps: self.watch.laps(),
             asleep: self.watch.asleep(),
+            full: self.watch.full(),
+            starved: self.watch.starved(),
         };
         Ok((row, self.watch.timeline(&plan.transport)))
     }
@@ -545,8 +556,11 @@ struct Reached {
     faults: BTreeMap<String, (u64, BTreeMap<u64, u64>)>,
     laps: u64,
     asleep: u64,
+    full: u64,
     in_flight: u64,
     recoveries: u64,
+    discarded: u64,
+    starved: u64,
 }
 
 impl Reached {
@@ -556,6 +570,9 @@ impl Reached {
         self.asleep += row.asleep;
         self.in_flight += row.kills_in_flight;
         self.recoveries += row.recoveries.unwrap_or(0);
+        self.discarded += row.discarded.unwrap_or(0);
+        self.full += row.full;
+        self.starved += row.starved;
         for fault in &row.faults {
             let (count, times) = self.faults.entry(fault.fault.clone()).or_default();
             *count += fault.count;
@@ -580,13 +597,22 @@ impl Reached {
                 ms(times.keys().next_back())
             ));
         }
+        if self.starved > 0 {
+            session.progress.say(&format!(
+                "{} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+                 beside the time for which the kernel kept them waiting for a processor",
+                self.starved
+            ));
+        }
     }
 
     fn judge(&self, session: &mut Session) {
         let states = [
             ("the ring's end passed", self.laps),
-            ("somebody asleep", self.asleep),
+            ("the ring full", self.full),
+            ("a producer asleep", self.asleep),
             ("a kill within a send", self.in_flight),
+            ("a kill within a claim", self.discarded),
             ("something taken from the dead", self.recoveries),
         ];
         let missing: Vec<_> =

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     checks::balance,
     child::{self, Trouble, Worker},
-    jobs::torture::journal_path,
+    jobs::{lockstep::sends_last, torture::journal_path},
     journal::Journal,
     ledger::{Ledger, Line},
     plan::{Deed, Fault, Plan, Turns, Until, Who},
@@ -85,6 +85,8 @@ struct Actor {
     life: u32,
     /// When it fell asleep, by turns: who sleeps longest is woken first.
     since: usize,
+    /// It has begun to send its last. A successor would send what nobody awaits any more.
+    is_ending: bool,
 }
 
 struct Stage<'a> {
@@ -166,7 +168,7 @@ impl<'a> Stage<'a> {
         }
         worker.say(&Command::Go { at_ns: now_ns() });
         let place = Place::Done;
-        let mut actor = Actor { who, worker, place, life, since: 0 };
+        let mut actor = Actor { who, worker, place, life, since: 0, is_ending: false };
         self.settle(&mut actor)?;
         Ok(actor)
     }
@@ -185,6 +187,7 @@ impl<'a> Stage<'a> {
             _ => Place::At(at.clone()),
         };
         actor.since = self.turns;
+        actor.is_ending |= sends_last(&at);
         *self.passages.entry((actor.who, at)).or_default() += 1;
         Ok(())
     }
@@ -234,20 +237,25 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The fault that the plan has for where this process stands, if there is one.
+    /// The faults that the plan has for where this process stands, and then its successor.
     fn befall(&mut self, index: usize) -> Result<(), Trouble> {
-        let (who, at) = (self.actors[index].who, self.actors[index].at());
-        let passage = self.passages.get(&(who, at.clone())).copied().unwrap_or(0);
-        let due = |fault: &Fault| {
-            fault.who == who && fault.at.as_ref() == Some(&at) && fault.passage == passage
-        };
-        match self.faults.iter().position(due) {
-            Some(found) => {
-                self.faults.remove(found);
-                self.kill(index)
-            }
-            None => Ok(()),
+        while self.may_die(index) {
+            let (who, at) = (self.actors[index].who, self.actors[index].at());
+            let passage = self.passages.get(&(who, at.clone())).copied().unwrap_or(0);
+            let due = |fault: &Fault| {
+                fault.who == who && fault.at.as_ref() == Some(&at) && fault.passage == passage
+            };
+            let Some(found) = self.faults.iter().position(due) else { break };
+            self.faults.remove(found);
+            self.kill(index)?;
         }
+        Ok(())
+    }
+
+    /// Whether there is something left for a successor to do.
+    fn may_die(&self, index: usize) -> bool {
+        let actor = &self.actors[index];
+        actor.place != Place::Done && !actor.is_ending
     }
 
     /// Kills it where it stands; its successor takes its place.
@@ -384,9 +392,8 @@ impl<'a> Stage<'a> {
     }
 
     fn let_die(&mut self, index: usize) -> Result<(), Trouble> {
-        let actor = &self.actors[index];
-        let may = actor.who != Who::Consumer || self.plan.redelivers();
-        if may && self.done.len() < DEATHS_MAX && actor.place != Place::Done {
+        let may = self.actors[index].who != Who::Consumer || self.plan.redelivers();
+        if may && self.done.len() < DEATHS_MAX && self.may_die(index) {
             self.kill(index)?;
         }
         Ok(())

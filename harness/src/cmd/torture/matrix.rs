@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use crate::{
     args::Options,
-    child::{Crew, Plan, Trouble},
+    child::{Crew, Plan, Trouble, Worker},
     jobs::torture::journal_path,
     journal::Journal,
     ledger::Ledger,
@@ -36,6 +36,8 @@ const STILL: Duration = Duration::from_secs(1);
 const FREEZE: Duration = Duration::from_millis(300);
 /// Between two kills.
 const BETWEEN_KILLS: Duration = Duration::from_millis(10);
+/// How often all are stopped and resumed at once, each wait of theirs ending for nothing.
+const BLINKS: u32 = 2_000;
 /// A kill has to fall into a send, which takes luck.
 const TRIALS: u32 = 10;
 const PRODUCERS: u32 = 4;
@@ -87,6 +89,10 @@ pub(crate) fn run(session: &mut Session, only: &str) -> Result<()> {
     let entries: Vec<_> = CATALOGUE.iter().filter(wanted).collect();
     session.progress.begin("faults", entries.len() as u64);
     for entry in entries {
+        if !matches!(entry.how, How::Alone(_) | How::Field(_)) {
+            let (_, how) = place(entry.how);
+            session.progress.say(&format!("{} {}: not here; {how}", entry.id, entry.fault));
+        }
         if session.is_over() {
             break;
         }
@@ -255,8 +261,6 @@ fn run_field(session: &mut Session, field: Field, transport: &str) -> (Verdict, 
                 let verdict = match &what {
                     what if what.contains("torn") => Verdict::Corrupts,
                     what if what.contains("expected message") => Verdict::Loses,
-                    // The harness's own receiver ends there, which says nothing of the others.
-                    what if what.contains("hung up") => Verdict::NotApplicable,
                     _ => Verdict::Dies,
                 };
                 return (verdict, format!("trial {trial}: {what}"));
@@ -305,6 +309,21 @@ impl Trial {
                     }
                 }
                 Ok(true)
+            }
+            Field::OneProcessor => {
+                let Crew { producers, consumer, .. } = &self.crew;
+                if !(consumer.pin() && producers.iter().all(Worker::pin)) {
+                    return Err(Trouble::Failed("not all can be put on one processor".into()));
+                }
+                self.strike(Field::KillProducers)
+            }
+            Field::Blink => {
+                for _ in 0..BLINKS {
+                    let crew = self.crew.producers.iter().chain([&self.crew.consumer]);
+                    crew.clone().for_each(|worker| worker.signal(Signal::STOP));
+                    crew.for_each(|worker| worker.signal(Signal::CONT));
+                }
+                self.goes_on()
             }
             Field::FreezeProducer | Field::FreezeConsumer => {
                 let victim = match field {

@@ -18,11 +18,12 @@ use anyhow::Result;
 use crate::{
     args::{Faults, Sweep},
     plan::Plan,
+    record::Places,
     session::Session,
 };
 
 pub(crate) use matrix::{list, nemesis};
-pub(crate) use sweep::sweeper;
+pub(crate) use sweep::{sweeper, victim};
 
 /// The torture's part of the whole.
 const PART: Duration = Duration::from_secs(12);
@@ -36,7 +37,8 @@ pub(crate) fn run_part(session: &mut Session) -> Result<()> {
 pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<()> {
     match faults.sweep {
         _ if faults.matrix => matrix::run(session, &faults.only),
-        Some(Sweep::Instructions) => sweep::run(session, &faults.only),
+        Some(Sweep::Instructions) => sweep::run(session, Places::Instructions, &faults.only),
+        Some(Sweep::Points) => sweep::run(session, Places::Points, &faults.only),
         None => match faults.lockstep {
             Some(schedules) => schedules::run(session, schedules),
             None => {

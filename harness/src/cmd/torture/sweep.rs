@@ -1,12 +1,19 @@
-//! The sweep over every instruction: a process for each act, and what they found as lines.
+//! The sweeps over every instruction and every named point: a process for each act, and what they
+//! found as lines.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "fault"))]
+pub(crate) use crate::sweep::points::play as victim;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use traced::{run, sweeper};
 
 /// Elsewhere no process is followed by single steps.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(crate) fn run(session: &mut crate::session::Session, _only: &str) -> anyhow::Result<()> {
-    session.skip("sweep over instructions", "it needs ptrace, on Linux and x86_64");
+pub(crate) fn run(
+    session: &mut crate::session::Session,
+    _places: crate::record::Places,
+    _only: &str,
+) -> anyhow::Result<()> {
+    session.skip("sweep", "it needs ptrace, on Linux and x86_64");
     Ok(())
 }
 
@@ -16,9 +23,16 @@ pub(crate) fn sweeper() -> ! {
     std::process::exit(crate::session::Ending::Internal as i32)
 }
 
+/// The hidden `__victim`, which nobody starts here.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", feature = "fault")))]
+pub(crate) fn victim(_act: usize, _path: &std::path::Path) -> anyhow::Result<()> {
+    std::process::exit(crate::session::Ending::Internal as i32)
+}
+
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod traced {
     use std::{
+        collections::BTreeMap,
         io::{Write, stdin, stdout},
         time::Duration,
     };
@@ -28,9 +42,9 @@ mod traced {
     use crate::{
         child::{Trouble, Worker},
         protocol::{Command, Reply},
-        record::{Ended, Row, SweepRow},
+        record::{Ended, Places, Row, SweepRow},
         session::Session,
-        sweep::{self, ACTS, SweepJob},
+        sweep::{self, SweepJob},
         sys::{self, Deadline, Processor},
     };
 
@@ -40,11 +54,12 @@ mod traced {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Sweeps every act whose name has `only` in it, killing and then freezing.
-    pub(crate) fn run(session: &mut Session, only: &str) -> Result<()> {
-        let named = (0..).zip(ACTS).filter(|(_, act)| act.name.contains(only));
+    pub(crate) fn run(session: &mut Session, places: Places, only: &str) -> Result<()> {
+        let named = (0..).zip(sweep::acts(places)).filter(|(_, act)| act.name.contains(only));
         let jobs: Vec<_> = named
             .flat_map(|(at, act)| [Ended::Killed, Ended::Frozen].map(|end| (at, act.name, end)))
             .collect();
+        let mut passed: BTreeMap<String, u64> = BTreeMap::new();
         session.progress.begin("sweep", jobs.len() as u64);
         for (act, name, end) in jobs {
             if session.is_over() {
@@ -52,11 +67,14 @@ mod traced {
             }
             let name = format!("{name}, {}", end.word());
             session.progress.step(&name);
-            let job = SweepJob { act, end, folder: session.folder().to_owned() };
+            let job = SweepJob { act, end, places, folder: session.folder().to_owned() };
             match sweep_one(job) {
                 Ok(row) => {
                     session.pass();
                     say(session, &row);
+                    for window in row.windows.iter().filter(|_| places == Places::Points) {
+                        *passed.entry(window.name.clone()).or_default() += window.deaths;
+                    }
                     session.record(&Row::Sweep(row))?;
                 }
                 Err(trouble) => session.fail_with(&trouble, "torture", &name, "ipmpsc")?,
@@ -64,7 +82,26 @@ mod traced {
             session.progress.stepped();
         }
         session.progress.end();
+        #[cfg(feature = "fault")]
+        if places == Places::Points && !session.is_over() {
+            judge(session, &passed, only.is_empty());
+        }
         Ok(())
+    }
+
+    /// How often somebody ended at each point; a point that no act came by is not swept.
+    #[cfg(feature = "fault")]
+    fn judge(session: &mut Session, passed: &BTreeMap<String, u64>, is_all: bool) {
+        use crate::sweep::points::POINTS;
+        let never: Vec<_> =
+            POINTS.into_iter().filter(|&point| !passed.contains_key(point)).collect();
+        for point in POINTS {
+            let often = passed.get(point).copied().unwrap_or(0);
+            session.progress.say(&format!("{point:<16} {often:>6} victims"));
+        }
+        if is_all && !never.is_empty() {
+            session.inconclusive(&format!("never passed: {}", never.join(", ")));
+        }
     }
 
     fn sweep_one(job: SweepJob) -> Result<SweepRow, Trouble> {
@@ -88,8 +125,9 @@ mod traced {
     /// A line for the act, and one for each window.
     fn say(session: &Session, row: &SweepRow) {
         let worst = row.windows.iter().map(|window| window.worst_ns).max().unwrap_or(0);
+        let unit = if row.places == Places::Points { "passages" } else { "instructions" };
         session.progress.say(&format!(
-            "{}, {}: {} instructions in {:.1} s, {} strayed; worst recovery {:.1} ms",
+            "{}, {}: {} {unit} in {:.1} s, {} strayed; worst recovery {:.1} ms",
             row.act,
             row.end.word(),
             row.steps,
