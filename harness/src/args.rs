@@ -7,7 +7,13 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{payload::STAMP_LEN, plan::Plan, profile::Profile, scenario, transports::find};
+use crate::{
+    payload::STAMP_LEN,
+    plan::{Plan, Way},
+    profile::Profile,
+    scenario,
+    transports::find,
+};
 
 /// More producers than this and the ring has no slot for each.
 const PRODUCERS_MAX: u32 = 255;
@@ -405,11 +411,11 @@ pub(crate) fn parse(
             (Order::Torture { kills, faults }, load, no_grid, voice)
         }
         Some(Word::Replay { file, times, voice }) => {
-            let plan = Plan::read(&file).map_err(Stop::Mistake)?;
+            let plan = read_plan(&file, "replay")?;
             (Order::Replay { file, plan, times }, Load::of_one(None), no_grid, voice)
         }
         Some(Word::Shrink { file, duration, voice }) => {
-            let plan = Plan::read(&file).map_err(Stop::Mistake)?;
+            let plan = read_plan(&file, "shrink")?;
             (Order::Shrink { file, plan }, Load::of_one(duration), no_grid, voice)
         }
         Some(word) => {
@@ -508,12 +514,31 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
 
 /// Only a build for it has places to die at by name.
 fn check_points(faults: &Faults) -> Result<(), String> {
-    if faults.sweep == Some(Sweep::Points) && cfg!(not(feature = "fault")) {
-        return Err("--sweep points needs a build with named points: \
-                    `cargo run -p harness --features fault -- torture --sweep points`"
-            .into());
+    match faults.sweep {
+        Some(Sweep::Points) => needs_points("--sweep points", "torture --sweep points"),
+        _ if faults.lockstep.is_some() => needs_points("--lockstep", "torture --lockstep N"),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn needs_points(what: &str, words: &str) -> Result<(), String> {
+    if cfg!(feature = "fault") {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} needs a build with named points: \
+         `cargo run -p harness --features fault -- {words}`"
+    ))
+}
+
+/// A plan that this build can run.
+fn read_plan(file: &Path, word: &str) -> Result<Plan, Stop> {
+    let plan = Plan::read(file).map_err(Stop::Mistake)?;
+    if plan.way == Way::Lockstep {
+        let words = format!("{word} {}", file.display());
+        needs_points("a plan in lockstep", &words).map_err(Stop::Mistake)?;
+    }
+    Ok(plan)
 }
 
 fn check_only(only: Option<&str>) -> Result<(), String> {

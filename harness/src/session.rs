@@ -40,7 +40,7 @@ pub(crate) struct Session {
     channels: u32,
     trials: u32,
     /// Said at the very end, before the tally.
-    last_lines: Vec<String>,
+    last_line: Option<String>,
     tally: Tally,
     started: Instant,
 }
@@ -84,7 +84,7 @@ impl Session {
         let progress = Progress::new(options.quiet, options.verbose);
         let folder = Folder::create().context("a folder for this run's rings")?;
         let env = Env::collect(options.seed);
-        let (rows, last_lines) = (Vec::new(), Vec::new());
+        let (rows, last_line) = (Vec::new(), None);
         let (channels, trials, tally) = (0, 0, Tally::default());
         let started = Instant::now();
         Ok(Session {
@@ -95,7 +95,7 @@ impl Session {
             rows,
             channels,
             trials,
-            last_lines,
+            last_line,
             tally,
             started,
         })
@@ -122,9 +122,9 @@ impl Session {
         self.trials
     }
 
-    /// A line for the end, where the user looks first.
+    /// A line for the end, where the user looks first. One is enough: the first stays.
     pub(crate) fn say_last(&mut self, line: &str) {
-        self.last_lines.push(line.into());
+        self.last_line.get_or_insert_with(|| line.into());
     }
 
     /// The private folder of this run.
@@ -240,7 +240,7 @@ impl Session {
         if let Some(out) = &self.options.out {
             self.progress.say(&format!("report: {}", out.join("report.md").display()));
         }
-        self.last_lines.iter().for_each(|line| self.progress.insist(line));
+        self.last_line.iter().for_each(|line| self.progress.insist(line));
         let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
             .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));

@@ -31,6 +31,11 @@ impl Evidence {
         }
     }
 
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Copies the ring and describes the processes, of which each has a name and an id.
     pub(super) fn take(&self, ring: &Path, processes: &[(String, u32)]) -> Result<()> {
         fs::create_dir_all(&self.folder).context("a folder for the evidence")?;

@@ -32,6 +32,7 @@ pub(super) fn report(
     session.fail(FailedRow { command: "torture".into(), name, transport, what: what.into() })?;
     if let Some(evidence) = evidence {
         let plan = evidence.tell(&trial.plan, &trial.history)?;
+        session.progress.insist(&format!("  evidence: {}", evidence.folder().display()));
         session.say_last(&format!("  replay: {}", replay_command(&plan, TIMES)));
     }
     Ok(())

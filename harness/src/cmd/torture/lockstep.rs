@@ -59,6 +59,7 @@ pub(super) fn run(
             }
             trial.verdict = ended;
             trial.history = stage.history;
+            trial.unmet = stage.faults;
             if at_random {
                 (trial.plan.schedule, trial.plan.faults) = (stage.taken, stage.done);
             }

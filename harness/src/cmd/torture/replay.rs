@@ -14,7 +14,7 @@ use super::{
     trial::{self, Trial},
 };
 use crate::{
-    plan::{Plan, Way},
+    plan::{Fault, Plan, Way},
     record::FailedRow,
     session::Session,
     shrink::{Over, shrink, with_points},
@@ -33,9 +33,6 @@ const KEPT: f64 = 0.8;
 
 /// Runs it so often and says how often it failed.
 pub(super) fn replay(session: &mut Session, path: &Path, plan: &Plan, times: u32) -> Result<()> {
-    if !is_able(session, plan) {
-        return Ok(());
-    }
     session.progress.begin("replay", times.into());
     let mut count = Count::default();
     for _ in 0..times {
@@ -47,7 +44,7 @@ pub(super) fn replay(session: &mut Session, path: &Path, plan: &Plan, times: u32
         session.progress.stepped();
     }
     session.progress.end();
-    let Count { failed, runs, first, histories } = count;
+    let Count { failed, runs, first, histories, unmet } = count;
     session.progress.insist(&rate_text(failed, runs));
     if plan.way == Way::Lockstep {
         let same = if histories.len() <= 1 { "the same history each time" } else { "DIFFERENT" };
@@ -55,6 +52,10 @@ pub(super) fn replay(session: &mut Session, path: &Path, plan: &Plan, times: u32
         if histories.len() > 1 {
             session.inconclusive("the plan did not decide everything that happened");
         }
+    }
+    for Fault { who, at, passage, .. } in unmet {
+        let at = at.unwrap_or_default();
+        session.progress.insist(&format!("{who} never stood at {at:?} {passage} times"));
     }
     match first {
         Some(what) => {
@@ -77,6 +78,8 @@ struct Count {
     first: Option<String>,
     /// Those that differ.
     histories: Vec<Vec<String>>,
+    /// Faults of the plan that did not come about, though a run came to its end.
+    unmet: Vec<Fault>,
 }
 
 impl Count {
@@ -85,6 +88,8 @@ impl Count {
         if let Some(what) = trial.failure() {
             self.failed += 1;
             self.first.get_or_insert_with(|| what.into());
+        } else {
+            self.unmet = trial.unmet;
         }
         if !self.histories.contains(&trial.history) {
             self.histories.push(trial.history);
@@ -103,19 +108,8 @@ fn rate_text(failed: u32, runs: u32) -> String {
     )
 }
 
-fn is_able(session: &mut Session, plan: &Plan) -> bool {
-    let able = trial::can_run(plan);
-    if !able {
-        session.inconclusive(trial::POINTS);
-    }
-    able
-}
-
 /// Makes it as small as time allows, and leaves the smallest beside it.
 pub(super) fn shrink_plan(session: &mut Session, path: &Path, plan: &Plan) -> Result<()> {
-    if !is_able(session, plan) {
-        return Ok(());
-    }
     let deadline = Deadline::after(session.options.duration.unwrap_or(BUDGET));
     let in_lockstep = plan.way == Way::Lockstep;
     let of = |pair: (u32, u32)| if in_lockstep { pair.1 } else { pair.0 };

@@ -23,10 +23,6 @@ const TYPED_EXTRA: u64 = 8;
 
 /// So many plans, each with its own seed.
 pub(super) fn run(session: &mut Session, count: u64) -> Result<()> {
-    if !cfg!(feature = "fault") {
-        session.skip("lockstep", trial::POINTS);
-        return Ok(());
-    }
     let named = session.options.transports.clone();
     let forms: Vec<_> = named.into_iter().filter(|name| is_ours(name)).collect();
     let forms = if forms.is_empty() { OURS.to_vec() } else { forms };

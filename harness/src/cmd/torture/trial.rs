@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{evidence::Evidence, load, lockstep};
 use crate::{
     child::Trouble,
-    plan::{Plan, Way},
+    plan::{Fault, Plan, Way},
     protocol::Task,
     session::{Channel, Session},
 };
@@ -21,12 +21,14 @@ pub(super) struct Trial {
     pub(super) plan: Plan,
     pub(super) history: Vec<String>,
     pub(super) verdict: Result<(), Trouble>,
+    /// Faults of the plan that did not come about.
+    pub(super) unmet: Vec<Fault>,
 }
 
 impl Trial {
     /// Nothing yet.
     pub(super) fn new(plan: &Plan) -> Trial {
-        Trial { plan: plan.clone(), history: Vec::new(), verdict: Ok(()) }
+        Trial { plan: plan.clone(), history: Vec::new(), verdict: Ok(()), unmet: Vec::new() }
     }
 
     /// Takes the evidence that is gone when the processes are.
