@@ -1,12 +1,15 @@
 //! The real `ring.rs` under loom: every interleaving of a few threads, up to a number of
 //! preemptions, with the weak memory that C11 allows. A thread stands for a process; a crash is a
-//! thread that ends at a named point; the kernel's word on who is dead is a flag that it leaves.
+//! thread that ends at a named point, a stop is a preemption, and the kernel's word on who is dead
+//! is a flag and the slot's generation. Payloads are not atomic, as they are not in the program, so
+//! a word that is written before its reader has certainly done with it is found as a race.
 //! What these cannot show: real files, more than three processes, long runs, time.
 
 use super::{Claim, Cursor, Peeked, Refused, Ring};
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::*;
-use loom::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release, Ordering::SeqCst};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use std::cell::Cell;
@@ -36,11 +39,17 @@ struct World {
     header: Box<Header>,
     slots: Box<[Slot]>,
     words: Box<[AtomicU64]>,
-    /// By slot: dead for certain.
+    /// The payloads, where the program has them in `words`.
+    payloads: Box<[UnsafeCell<u64>]>,
+    /// By slot: whoever had it has died, and nobody has taken it since.
     dead: [AtomicBool; 4],
     receiver_bed: Bed,
     sender_bed: Bed,
 }
+
+// SAFETY: of its fields only the payloads are not `Sync`, and each access of those is one that loom
+// checks for races.
+unsafe impl Sync for World {}
 
 /// A futex: sleeps while a word has a value.
 struct Bed {
@@ -99,11 +108,13 @@ impl World {
             receiver_wait: WaitWord(int()),
             space_wait: WaitWord(int()),
         };
-        let slot = |_| Slot { generation: int(), senders: int(), blocked: int(), pid: int() };
+        let slot =
+            |_| Slot { generation: AtomicU32::new(1), senders: int(), blocked: int(), pid: int() };
         Arc::new(Self {
             header: Box::new(header),
             slots: (0..4).map(slot).collect(),
             words: (0..capacity / 8).map(|_| long()).collect(),
+            payloads: (0..capacity / 8).map(|_| UnsafeCell::new(0)).collect(),
             dead: std::array::from_fn(|_| AtomicBool::new(false)),
             receiver_bed: Bed::new(),
             sender_bed: Bed::new(),
@@ -128,8 +139,33 @@ impl World {
         Ring::new(view)
     }
 
+    /// Writes a word of payload at an offset.
+    fn write(&self, offset: u64, value: u64) {
+        // SAFETY: the pointer is valid, and loom panics where another access races with this one.
+        self.payloads[(offset / 8) as usize].with_mut(|word| unsafe { *word = value });
+    }
+
+    /// Reads a word of payload at an offset.
+    fn read(&self, offset: u64) -> u64 {
+        // SAFETY: as in `write`.
+        self.payloads[(offset / 8) as usize].with(|word| unsafe { *word })
+    }
+
+    /// As `Roster::is_dead`.
     fn is_dead(&self, word: u64) -> bool {
-        self.dead[usize::from(Owner::of(word).slot)].load(SeqCst)
+        let Owner { slot, generation } = Owner::of(word);
+        let slot = usize::from(slot);
+        self.slots[slot].generation.load(Acquire) as u16 != generation
+            || self.dead[slot].load(SeqCst)
+    }
+
+    /// As `Roster::attach`, of a slot whose last owner has died.
+    fn take_slot(&self, slot: u16) -> Owner {
+        assert!(self.dead[usize::from(slot)].swap(false, SeqCst), "a free slot");
+        let taken = &self.slots[usize::from(slot)].generation;
+        let generation = taken.load(Acquire) + 1;
+        taken.store(generation, Release);
+        Owner { slot, generation: generation as u16 }
     }
 
     fn free_if_dead(&self, ring: &Ring, holder: u64) {
@@ -188,7 +224,7 @@ fn send(world: &World, ring: &Ring, me: Owner, value: u64, words: u64) {
     let claim = claim(world, ring, me, words);
     hit("claim-done");
     for word in 1..=words {
-        ring.view().word(claim.offset + 8 * word).store(value, Relaxed);
+        world.write(claim.offset + 8 * word, value);
         hit("copy-half");
     }
     ring.commit(&claim, 8 * words as u32).expect("nobody takes the living for dead");
@@ -208,9 +244,9 @@ fn receive(world: &World, ring: &Ring, cursor: &mut Cursor, sleep: bool) -> Opti
         match ring.peek(cursor).expect("nobody writes nonsense") {
             Peeked::Message { offset, len } => {
                 let words = u64::from(len) / 8;
-                let value = ring.view().word(offset).load(Relaxed);
+                let value = world.read(offset);
                 for word in 1..words {
-                    assert_eq!(ring.view().word(offset + 8 * word).load(Relaxed), value, "torn");
+                    assert_eq!(world.read(offset + 8 * word), value, "torn");
                 }
                 ring.advance(cursor, len);
                 ring.release(cursor, 1);
@@ -294,6 +330,38 @@ fn a_sender_that_waits_for_space_is_woken_and_overwrites_nothing_unread() {
     });
 }
 
+#[test]
+fn freed_space_is_written_only_after_its_last_read() {
+    check(|| {
+        // As above, but everybody polls: nothing but `head` says that the space is free.
+        let world = World::new(ONE + 8);
+        let sender = process(&world, 1, None, |world, ring| {
+            for value in [1, 2] {
+                let claim = loop {
+                    match ring.claim(owner(1), ONE, 1, false) {
+                        Ok(claim) => break claim,
+                        Err(_) => thread::yield_now(),
+                    }
+                };
+                world.write(claim.offset + 8, value);
+                ring.commit(&claim, 8).expect("nobody takes the living for dead");
+            }
+        });
+        let ring = world.ring();
+        let mut cursor = ring.cursor().unwrap();
+        for value in [1, 2] {
+            let got = loop {
+                match receive_as(&world, &ring, &mut cursor, owner(0)) {
+                    Some(got) => break got,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(got, value);
+        }
+        sender.join().unwrap();
+    });
+}
+
 /// The points at which a sender can die, in the order of a send.
 const SENDER_POINTS: [&str; 8] = [
     "claim-locked",
@@ -326,6 +394,32 @@ fn a_sender_that_dies_anywhere_costs_the_others_nothing() {
             let may = if committed { [vec![1, 2], vec![2, 1]] } else { [vec![2], vec![2]] };
             // `commit-waking` is passed only if the receiver sleeps, so the sender may live.
             assert!(may.contains(&got), "{point}: {got:?}");
+        });
+    }
+}
+
+#[test]
+fn a_dead_senders_slot_serves_another_while_what_it_left_is_recovered() {
+    // Where the dead one has the claim word, and where it has only its record.
+    for point in ["claim-marked", "claim-moved", "copy-half"] {
+        check(move || {
+            let world = World::new(64);
+            let other = Arc::clone(&world);
+            let senders = thread::spawn(move || {
+                let dying = process(&other, 1, Some(point), |world, ring| {
+                    send(world, ring, owner(1), 1, 2);
+                });
+                dying.join().unwrap();
+                let next = other.take_slot(1);
+                send(&other, &other.ring(), next, 2, 1);
+            });
+            let ring = world.ring();
+            let mut cursor = ring.cursor().unwrap();
+            let first = receive(&world, &ring, &mut cursor, false);
+            senders.join().unwrap();
+            let mut got: Vec<_> = first.into_iter().collect();
+            got.extend(std::iter::from_fn(|| receive(&world, &ring, &mut cursor, false)));
+            assert_eq!(got, [2], "{point}");
         });
     }
 }
@@ -368,7 +462,7 @@ fn a_receiver_that_dies_recovering_leaves_it_to_its_successor() {
 fn receive_as(world: &World, ring: &Ring, cursor: &mut Cursor, me: Owner) -> Option<u64> {
     match ring.peek(cursor).expect("nobody writes nonsense") {
         Peeked::Message { offset, len } => {
-            let value = ring.view().word(offset).load(Relaxed);
+            let value = world.read(offset);
             ring.advance(cursor, len);
             ring.release(cursor, 1);
             Some(value)
