@@ -117,7 +117,7 @@ pub(crate) const ACTS: [Act; 24] = [
     act("send typed, empty", Send, Typed, (256, 1, 0)),
     act("send typed, nearly full", Send, Typed, (256, 1, 4)),
     act("send typed, at the wrap", Send, Typed, (256, 5, 0)).of_len(64),
-    act("send typed in place, at the wrap", Send, Typed, (2048, 30, 0)).of_len(1200),
+    act("send typed in place, at the wrap", Send, Typed, (2048, 35, 0)).of_len(1200),
     act("send a batch", SendBatch, Typed, (512, 1, 0)),
     act("send, claim word of a dead sender", Send, Bytes, (256, 1, 0)).after(HoldingWord),
     act("send, half-made claim", Send, Bytes, (256, 1, 0)).after(Marked),
