@@ -15,8 +15,8 @@ export RUST_BACKTRACE="${RUST_BACKTRACE:-1}"
 
 steps=("$@")
 if [ ${#steps[@]} -eq 0 ]; then
-  steps=(lint workflows doc readme test loom compat release-clean smoke seeds iceoryx2 report page
-    platforms)
+  steps=(lint workflows doc readme test loom compat release-clean smoke points seeds iceoryx2 report
+    page platforms)
 fi
 
 summary=()
