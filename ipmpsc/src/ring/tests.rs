@@ -5,16 +5,16 @@
 //! a word that is written before its reader has certainly done with it is found as a race.
 //! What these cannot show: real files, more than three processes, long runs, time.
 
+mod world;
+
 use super::{Claim, Cursor, Peeked, Refused, Ring};
-use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::*;
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release, Ordering::SeqCst};
-use loom::sync::{Arc, Condvar, Mutex};
+use loom::sync::Arc;
+use loom::sync::atomic::Ordering::SeqCst;
 use loom::thread;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::NonNull;
+use world::World;
 
 /// Bytes of a record with one word of payload.
 const ONE: u64 = 16;
@@ -31,149 +31,6 @@ struct Crash;
 pub(crate) fn hit(point: &str) {
     if CRASH.with(|crash| crash.get() == Some(point)) {
         resume_unwind(Box::new(Crash));
-    }
-}
-
-/// What all processes map, and the kernel.
-struct World {
-    header: Box<Header>,
-    slots: Box<[Slot]>,
-    words: Box<[AtomicU64]>,
-    /// The payloads, where the program has them in `words`.
-    payloads: Box<[UnsafeCell<u64>]>,
-    /// By slot: whoever had it has died, and nobody has taken it since.
-    dead: [AtomicBool; 4],
-    receiver_bed: Bed,
-    sender_bed: Bed,
-}
-
-// SAFETY: of its fields only the payloads are not `Sync`, and each access of those is one that loom
-// checks for races.
-unsafe impl Sync for World {}
-
-/// A futex: sleeps while a word has a value.
-struct Bed {
-    lock: Mutex<()>,
-    sleepers: Condvar,
-}
-
-impl Bed {
-    fn new() -> Self {
-        Self { lock: Mutex::new(()), sleepers: Condvar::new() }
-    }
-
-    fn sleep_while(&self, word: &AtomicU32, value: u32) {
-        let guard = self.lock.lock().unwrap();
-        if word.load(SeqCst) == value {
-            drop(self.sleepers.wait(guard).unwrap());
-        }
-    }
-
-    fn wake_one(&self) {
-        let _guard = self.lock.lock().unwrap();
-        self.sleepers.notify_one();
-    }
-}
-
-impl World {
-    fn new(capacity: u64) -> Arc<Self> {
-        let long = || AtomicU64::new(0);
-        let int = || AtomicU32::new(0);
-        let header = Header {
-            identity: Identity {
-                magic: long(),
-                version: int(),
-                slot_count: int(),
-                capacity: long(),
-                id: [long(), long()],
-            },
-            producers: Producers {
-                claim: long(),
-                tail: long(),
-                head_cache: long(),
-                claimed: long(),
-                high_water: long(),
-                takeovers: long(),
-                attaches: long(),
-                closed: int(),
-            },
-            consumer: Consumer {
-                head: long(),
-                owner: long(),
-                received: long(),
-                discarded: long(),
-                reclaimed: long(),
-                closed: int(),
-            },
-            receiver_wait: WaitWord(int()),
-            space_wait: WaitWord(int()),
-        };
-        let slot =
-            |_| Slot { generation: AtomicU32::new(1), senders: int(), blocked: int(), pid: int() };
-        Arc::new(Self {
-            header: Box::new(header),
-            slots: (0..4).map(slot).collect(),
-            words: (0..capacity / 8).map(|_| long()).collect(),
-            payloads: (0..capacity / 8).map(|_| UnsafeCell::new(0)).collect(),
-            dead: std::array::from_fn(|_| AtomicBool::new(false)),
-            receiver_bed: Bed::new(),
-            sender_bed: Bed::new(),
-        })
-    }
-
-    /// One process's view.
-    fn ring(&self) -> Ring {
-        let capacity = 8 * self.words.len() as u64;
-        let geometry = Geometry { capacity, slot_count: 4 };
-        let first = |words: &[AtomicU64]| NonNull::from(&words[0]);
-        // SAFETY: the parts live as long as the world, which every thread of a test holds, and
-        // have the lengths that the geometry says.
-        let view = unsafe {
-            View::of_parts(
-                NonNull::from(&*self.header),
-                NonNull::from(&self.slots[0]),
-                first(&self.words),
-                geometry,
-            )
-        };
-        Ring::new(view)
-    }
-
-    /// Writes a word of payload at an offset.
-    fn write(&self, offset: u64, value: u64) {
-        // SAFETY: the pointer is valid, and loom panics where another access races with this one.
-        self.payloads[(offset / 8) as usize].with_mut(|word| unsafe { *word = value });
-    }
-
-    /// Reads a word of payload at an offset.
-    fn read(&self, offset: u64) -> u64 {
-        // SAFETY: as in `write`.
-        self.payloads[(offset / 8) as usize].with(|word| unsafe { *word })
-    }
-
-    /// As `Roster::is_dead`.
-    fn is_dead(&self, word: u64) -> bool {
-        let Owner { slot, generation } = Owner::of(word);
-        let slot = usize::from(slot);
-        self.slots[slot].generation.load(Acquire) as u16 != generation
-            || self.dead[slot].load(SeqCst)
-    }
-
-    /// As `Roster::attach`, of a slot whose last owner has died.
-    fn take_slot(&self, slot: u16) -> Owner {
-        assert!(self.dead[usize::from(slot)].swap(false, SeqCst), "a free slot");
-        let taken = &self.slots[usize::from(slot)].generation;
-        let generation = taken.load(Acquire) + 1;
-        taken.store(generation, Release);
-        Owner { slot, generation: generation as u16 }
-    }
-
-    fn free_if_dead(&self, ring: &Ring, holder: u64) {
-        if self.is_dead(holder) {
-            ring.free_claim(holder);
-        } else {
-            thread::yield_now();
-        }
     }
 }
 
