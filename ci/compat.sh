@@ -112,7 +112,10 @@ exchange() {
   shift 2
   local ring=$scratch/ring printed=$scratch/printed
 
-  "$receive" "$@" "$ring" >"$printed" &
+  # Emptied here: the receiver's shell may be slow to do it, and what the last one printed would be
+  # taken for its word that it is ready.
+  : >"$printed"
+  "$receive" "$@" "$ring" >>"$printed" &
   receiver=$!
   await_lines "$printed" 1 || fail "$receive $* never said that it is ready"
   printf 'one\nsome "quoted" text\nno newline at the end' | "$send" "$ring" >/dev/null

@@ -57,4 +57,7 @@ wide=$(grep -rnE '^.{101,}' --include='*.rs' --include='*.sh' \
 [ -z "$wide" ] || fail "lines over 100 columns:
 $wide"
 
+# Every deliberate bug has its row in the kill matrix.
+bash ci/mutants.sh --check
+
 echo "layout rules hold: platform cfg in one file, codec in one file, no file over 400 code lines"

@@ -13,6 +13,7 @@
 #   bash ci/mutants.sh --all              every method for every mutant: rewrites the kill matrix,
 #                                         ipmpsc/tests/mutants.md; an hour
 #   bash ci/mutants.sh peek-relaxed ...   these mutants
+#   bash ci/mutants.sh --check            only that code, list and kill matrix name the same ones
 set -euo pipefail
 cd "$(dirname "$0")"/..
 target=${CARGO_TARGET_DIR:-target}
@@ -38,6 +39,9 @@ check_table() {
   diff <(table | cut -d' ' -f1 | sort) \
     <(grep -rhoE 'mutant!\("[a-z-]+"' ipmpsc/src | cut -d'"' -f2 | sort -u) ||
     fail "the table in ipmpsc/src/mutants.rs and the uses of mutant! differ"
+  diff <(table | sort) <(sed -n 's/^| `\([a-z-]*\)` | \([^|]*\) |.*/\1 \2/p' "$matrix" | sort) ||
+    fail "$matrix does not have the mutants of ipmpsc/src/mutants.rs: write it with --all"
+  ! grep '| | | | |$' "$matrix" || fail "$matrix has a mutant that nothing catches"
 }
 
 # Prints the path of the test binary that cargo builds with the arguments given.
@@ -92,6 +96,7 @@ else
 fi
 chosen=("$@")
 check_table
+[ "${1:-}" != --check ] || exit 0
 set -x
 build
 { set +x; } 2>/dev/null

@@ -19,6 +19,8 @@
 //! | `commit-blind` | a record is published although it was taken from its owner |
 //! | `publish-relaxed` | the commit does not release what it publishes |
 //! | `peek-relaxed` | the receiver does not acquire what was published |
+//! | `head-relaxed` | freed space is not released after what was read there |
+//! | `space-relaxed` | a sender does not acquire the space that it takes |
 //! | `unlock-relaxed` | the claim word's owner does not release what it did |
 //! | `head-early` | space is freed before its message has been read |
 //! | `wake-omitted` | a commit wakes no receiver |

@@ -294,7 +294,7 @@ impl Ring {
         let trust = mutant!("place-trusted", true, false);
         // SYNC(space-freed): Acquire pairs with `release`: the receiver has done with the bytes
         // that are about to be overwritten.
-        let head = head.load(Acquire);
+        let head = head.load(mutant!("space-relaxed", Relaxed, Acquire));
         let used = tail.wrapping_sub(head);
         if !trust && (!head.is_multiple_of(8) || used > capacity) {
             return Err(Refused::Failed(corrupt(256)));
@@ -551,7 +551,7 @@ impl Ring {
         let consumer = &self.view.header().consumer;
         bump(&consumer.received, messages);
         // SYNC(space-freed): Release: the receiver has done with the bytes before `head`.
-        consumer.head.store(cursor.head, Release);
+        consumer.head.store(cursor.head, mutant!("head-relaxed", Relaxed, Release));
     }
 
     #[cfg(feature = "mutant")]

@@ -117,7 +117,7 @@ pub(crate) const ACTS: [Act; 24] = [
     act("send typed, empty", Send, Typed, (256, 1, 0)),
     act("send typed, nearly full", Send, Typed, (256, 1, 4)),
     act("send typed, at the wrap", Send, Typed, (256, 5, 0)).of_len(64),
-    act("send typed in place, at the wrap", Send, Typed, (512, 8, 0)).of_len(200),
+    act("send typed in place, at the wrap", Send, Typed, (2048, 35, 0)).of_len(1200),
     act("send a batch", SendBatch, Typed, (512, 1, 0)),
     act("send, claim word of a dead sender", Send, Bytes, (256, 1, 0)).after(HoldingWord),
     act("send, half-made claim", Send, Bytes, (256, 1, 0)).after(Marked),
@@ -136,15 +136,16 @@ pub(crate) const ACTS: [Act; 24] = [
     act("create", Create, Bytes, (256, 0, 0)),
 ];
 
-/// The largest message of a ring of 256 bytes, and the largest typed one.
+/// The largest message of a ring of 256 bytes, and the largest typed one of 2,048, which is
+/// serialized in place.
 const LARGEST: usize = 240;
-const LARGEST_TYPED: usize = LARGEST - 8;
+const LARGEST_TYPED: usize = 2048 - 16 - 8;
 
 /// What the rows above leave out of {send, receive, attach, recover} x {empty, nearly full, at the
 /// wrap, largest message}: for the named points, which are few enough for all of it.
 pub(crate) const STATES: [Act; 24] = [
     act("send bytes, largest", Send, Bytes, (256, 0, 0)).of_len(LARGEST),
-    act("send typed, largest", Send, Typed, (256, 0, 0)).of_len(LARGEST_TYPED),
+    act("send typed, largest", Send, Typed, (2048, 0, 0)).of_len(LARGEST_TYPED),
     act("receive bytes, nearly full", Receive, Bytes, (256, 0, 6)),
     act("receive typed, nearly full", Receive, Typed, (256, 0, 5)),
     act("receive borrowed, nearly full", Receive, Borrowed, (256, 0, 5)),

@@ -85,7 +85,7 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for body_len in [16, 600] {
+    for body_len in [16, 1200] {
         for fill in [Fill::Empty, Fill::Full, Fill::Wrap] {
             let mut add = |point, n, arrive| {
                 cases.push(Case { point, n, body_len, fill, arrive });
@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
                 }
             }
             add("claim-done", 2, 1);
-            if body_len > 128 {
+            if body_len > 1024 {
                 // A large one is written in four pieces, one for each field and the length.
                 add("copy-half", 6, 1);
                 add("copy-half", 8, 1);

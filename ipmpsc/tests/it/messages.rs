@@ -327,8 +327,8 @@ impl Serialize for Liar {
 
 #[test]
 fn a_size_that_changes_between_the_passes_is_an_error() {
-    let (sender, mut receiver) = pair(2000);
-    for len in [10, 127, 128, 129, 1000] {
+    let (sender, mut receiver) = pair(4000);
+    for len in [10, 1023, 1024, 1025, 1500] {
         for by in [-9, -1, 1, 9] {
             let len = Cell::new(len);
             let sent = sender.send(&Liar { len, by });
@@ -342,7 +342,7 @@ fn a_size_that_changes_between_the_passes_is_an_error() {
 fn a_serialize_may_send_on_the_same_ring_while_there_is_space() {
     let (sender, mut receiver) = pair(4000);
     // A small value is claimed after its passes, a large one between them.
-    for (len, order) in [(10, [8, 8, 10]), (1000, [8, 1000, 8])] {
+    for (len, order) in [(10, [8, 8, 10]), (1200, [8, 1200, 8])] {
         let value = then(len, |pass| {
             sender.send(&u64::from(pass)).expect("there is space");
             None
@@ -357,25 +357,25 @@ fn a_serialize_may_send_on_the_same_ring_while_there_is_space() {
 
 #[test]
 fn a_serialize_that_waits_for_space_behind_its_own_value_is_an_error() {
-    let (sender, mut receiver) = pair(1000);
+    let (sender, mut receiver) = pair(2000);
     let refused = Cell::new(0);
-    let value = then(600, |pass| {
+    let value = then(1200, |pass| {
         if pass == 2 {
             // No other pass: in the first, nothing is claimed and this would wait.
             for sent in [
-                sender.send_bytes(&[0; 600]).err(),
-                sender.send_bytes_timeout(&[0; 600], LONG).err(),
+                sender.send_bytes(&[0; 1200]).err(),
+                sender.send_bytes_timeout(&[0; 1200], LONG).err(),
             ] {
                 assert!(matches!(sent, Some(Error::WouldDeadlock)), "{sent:?}");
                 refused.set(refused.get() + 1);
             }
-            assert!(!sender.try_send_bytes(&[0; 600]).expect("it does not wait"));
+            assert!(!sender.try_send_bytes(&[0; 1200]).expect("it does not wait"));
         }
         None
     });
     sender.send(&value).expect("there is space");
     assert_eq!(refused.get(), 2);
-    assert_eq!(receiver.recv_bytes().expect("it is there").len(), 600);
+    assert_eq!(receiver.recv_bytes().expect("it is there").len(), 1200);
     goes_on(&sender, &mut receiver);
 }
 

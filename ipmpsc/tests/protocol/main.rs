@@ -4,7 +4,10 @@
 //! Liveness, from every state, however many were killed on the way there: those who are left can
 //! reach the end, where all that was committed has arrived, without another death. In a finite
 //! model that means that they do reach it, if every step that stays possible is made at last.
-//! Without deaths they must reach it although no nap ever ends: no wake is lost.
+//! Without deaths they must reach it although no nap ever ends: no wake is lost. And wherever a
+//! sender stops for ever between two claims, the others reach their end without it. (Inside a
+//! claim or a copy it holds the others up, since a stopped process is never taken for dead; and so
+//! it does between taking a slot and counting it, as the slot's last owner seems to live so long.)
 //!
 //! `ci/model.sh` prints the numbers of states, and searches larger rings. What none of this shows
 //! is that `ring.rs` does what the model does (the simulation and loom run the real one), and
@@ -28,6 +31,17 @@ struct Searched {
     /// end.
     broken: Option<(&'static str, Vec<Action>)>,
     stuck: Option<Vec<Action>>,
+    /// A sender, and a way to where it stops between two claims and holds the others up.
+    held_up: Option<(u8, Vec<Action>)>,
+}
+
+/// A step that others may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    to: u32,
+    from: u32,
+    /// The sender that makes it.
+    by: Option<u8>,
 }
 
 fn fingerprint(state: &State) -> u64 {
@@ -36,53 +50,113 @@ fn fingerprint(state: &State) -> u64 {
     hasher.finish()
 }
 
+/// All states, in the order in which they were found.
+#[derive(Default)]
+struct States {
+    /// By state: the one before it, and what was done there.
+    parents: Vec<(u32, Option<Action>)>,
+    /// By state: the senders that are between two claims, as bits.
+    between_claims: Vec<u8>,
+    /// Where all have reached the end; and where all but one sender have.
+    ends: Vec<u32>,
+    ends_without: Vec<Vec<u32>>,
+    steps: Vec<Step>,
+}
+
+impl States {
+    /// Takes down what is to be known of a state when the search is over.
+    fn note(&mut self, protocol: &Protocol, state: &State, number: u32) {
+        if protocol.is_done(state, None) {
+            self.ends.push(number);
+        }
+        let mut between_claims = 0;
+        for (sender, ends) in (0..).zip(&mut self.ends_without) {
+            if protocol.is_done(state, Some(sender)) {
+                ends.push(number);
+            }
+            between_claims |= u8::from(Protocol::is_between_claims(state, sender)) << sender;
+        }
+        self.between_claims.push(between_claims);
+    }
+
+    /// The first state, of those that `count`, from which no end can be reached without the steps
+    /// of sender `stopped`.
+    fn first_stuck(&self, stopped: Option<u8>, count: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut ends = match stopped {
+            Some(sender) => self.ends_without[usize::from(sender)].clone(),
+            None => self.ends.clone(),
+        };
+        let mut reaches = vec![false; self.parents.len()];
+        for &end in &ends {
+            reaches[end as usize] = true;
+        }
+        while let Some(to) = ends.pop() {
+            let first = self.steps.partition_point(|step| step.to < to);
+            for step in self.steps[first..].iter().take_while(|step| step.to == to) {
+                let made = stopped.is_none() || step.by != stopped;
+                if made && !std::mem::replace(&mut reaches[step.from as usize], true) {
+                    ends.push(step.from);
+                }
+            }
+        }
+        (0..).zip(reaches).find(|&(state, reaches)| !reaches && count(state)).map(|(it, _)| it)
+    }
+}
+
 /// Searches all states breadth first, until a promise is broken, and then backwards from the ends.
 /// Stateright's `eventually` does not do: a way that ends in a circle passes for one that goes on.
 fn search(protocol: &Protocol) -> Searched {
     let mut numbers = HashMap::new();
-    let mut parents: Vec<(u32, Option<Action>)> = Vec::new();
-    let mut steps: Vec<(u32, u32)> = Vec::new();
-    let mut ends = Vec::new();
+    let senders = protocol.messages.len();
+    let mut states = States { ends_without: vec![Vec::new(); senders], ..States::default() };
     let mut frontier = protocol.init_states();
     for state in &frontier {
         numbers.insert(fingerprint(state), 0);
-        parents.push((0, None));
+        states.parents.push((0, None));
     }
     let mut broken = None;
     let mut from = 0;
     while !frontier.is_empty() && broken.is_none() {
         let mut next = Vec::new();
         for state in frontier {
-            if protocol.is_done(&state) {
-                ends.push(from);
-            }
+            states.note(protocol, &state, from);
             if let (Some(promise), None) = (Protocol::broken(&state), &broken) {
-                broken = Some((promise, way(&parents, from)));
+                broken = Some((promise, way(&states.parents, from)));
             }
             for (action, state) in protocol.next_steps(&state) {
                 let to = match numbers.entry(fingerprint(&state)) {
                     Entry::Occupied(there) => *there.get(),
                     Entry::Vacant(new) => {
-                        let number = parents.len() as u32;
-                        parents.push((from, Some(action)));
+                        let number = states.parents.len() as u32;
+                        states.parents.push((from, Some(action)));
                         next.push(state);
                         *new.insert(number)
                     }
                 };
                 if !action.is_fault() {
-                    steps.push((to, from));
+                    states.steps.push(Step { to, from, by: action.sender() });
                 }
             }
             from += 1;
         }
         frontier = next;
     }
+    drop(numbers);
+    states.steps.sort_unstable();
+    let (mut stuck, mut held_up) = (None, None);
     // With a broken promise the search is not whole.
-    let stuck = match broken {
-        Some(_) => None,
-        None => first_stuck(parents.len(), &mut steps, ends).map(|number| way(&parents, number)),
-    };
-    Searched { states: parents.len(), steps: steps.len(), broken, stuck }
+    if broken.is_none() {
+        stuck = states.first_stuck(None, |_| true).map(|number| way(&states.parents, number));
+        if protocol.naps {
+            held_up = (0..senders as u8).find_map(|sender| {
+                let between = |state: u32| states.between_claims[state as usize] >> sender & 1 == 1;
+                let number = states.first_stuck(Some(sender), between)?;
+                Some((sender, way(&states.parents, number)))
+            });
+        }
+    }
+    let (states, steps) = (states.parents.len(), states.steps.len());
+    Searched { states, steps, broken, stuck, held_up }
 }
 
 /// How the search came to a state.
@@ -94,24 +168,6 @@ fn way(parents: &[(u32, Option<Action>)], mut number: u32) -> Vec<Action> {
     }
     way.reverse();
     way
-}
-
-/// The first state from which no end can be reached. `steps` are (to, from).
-fn first_stuck(states: usize, steps: &mut [(u32, u32)], mut ends: Vec<u32>) -> Option<u32> {
-    steps.sort_unstable();
-    let mut reaches = vec![false; states];
-    for &end in &ends {
-        reaches[end as usize] = true;
-    }
-    while let Some(to) = ends.pop() {
-        let first = steps.partition_point(|&(it, _)| it < to);
-        for &(_, from) in steps[first..].iter().take_while(|&&(it, _)| it == to) {
-            if !std::mem::replace(&mut reaches[from as usize], true) {
-                ends.push(from);
-            }
-        }
-    }
-    reaches.iter().position(|reaches| !reaches).map(|number| number as u32)
 }
 
 fn ring(words: u8, messages: &[&[u8]]) -> Protocol {
@@ -126,13 +182,14 @@ fn with_kills(words: u8, messages: &[&[u8]], kills: u8, receiver_kills: u8) -> P
 fn check(name: &str, protocol: &Protocol) {
     let began = Instant::now();
     let found = search(protocol);
-    let Searched { states, steps, broken, stuck } = found;
+    let Searched { states, steps, broken, stuck, held_up } = found;
     println!(
         "{name}: {states} states, {steps} steps between them, in {:.1} s",
         began.elapsed().as_secs_f64()
     );
     assert_eq!(broken, None, "{name}");
     assert_eq!(stuck, None, "{name}: from there nobody can go on");
+    assert_eq!(held_up, None, "{name}: a stopped sender holds the others up");
 }
 
 /// Searches larger models, as `ci/model.sh` asks for.
@@ -189,9 +246,10 @@ fn every_planted_bug_is_found() {
         (Bug::NoRearm, ring(4, &[&[1], &[1], &[1]])),
         (Bug::NoProof, small()),
         (Bug::NoGeneration, kills()),
-        (Bug::FreeBlindly, kills()),
+        (Bug::FreeBlindly, with_kills(4, &[&[1, 1], &[1]], 1, 0)),
         (Bug::KeepClaim, kills()),
         (Bug::SkipUnmade, kills()),
+        (Bug::RecoverBlindly, kills()),
     ];
     for (bug, protocol) in bugs {
         let found = search(&Protocol { bug: Some(bug), ..protocol });

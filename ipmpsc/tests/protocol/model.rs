@@ -3,7 +3,8 @@
 //!
 //! Left out, since they are hints or follow the rest: `head_cache` (an older `head`, so a claim
 //! refused too often), the counters, batches and shortened records (one BUSY record like any
-//! other), `Closed`, deadlines. Memory is sequentially consistent; a store that a missing fence
+//! other), `Closed`, deadlines. Recovery takes no claim word here, although `Ring::recover` does:
+//! its swap alone is enough. Memory is sequentially consistent; a store that a missing fence
 //! would let be seen late is a planted bug here (`Bug::ArmLate` and the like).
 
 use stateright::{Model, Property};
@@ -48,6 +49,8 @@ pub(crate) enum Bug {
     KeepClaim,
     /// A record that was never made is skipped as if it had been.
     SkipUnmade,
+    /// Recovery overwrites whatever stands at its place by now.
+    RecoverBlindly,
 }
 
 /// A ring and those who use it.
@@ -141,10 +144,7 @@ enum Receive {
     Release,
     Pass(u8),
     Recover(Owner, u8),
-    Free(Owner),
-    RecoverLook(Owner, u8),
     RecoverSwap(Owner, u8, bool),
-    RecoverUnlock,
     /// The look for sleeping senders; whether the receiver sleeps after it.
     SpaceLook(bool),
     SpaceWake(bool),
@@ -206,6 +206,14 @@ impl Action {
     /// Whether others may rely on its happening.
     pub(crate) fn is_fault(self) -> bool {
         matches!(self, Self::KillSender(..) | Self::KillReceiver)
+    }
+
+    /// The sender whose step it is.
+    pub(crate) fn sender(self) -> Option<u8> {
+        match self {
+            Self::Sender(sender) | Self::SenderNapEnds(sender) => Some(sender),
+            _ => None,
+        }
     }
 }
 
@@ -598,37 +606,14 @@ impl Protocol {
         let it = state.receiver;
         let at = self.offset(it.place);
         let next = match it.next {
-            Receive::Recover(owner, span) => match state.claim {
-                None => {
-                    state.claim = Some(it.me);
-                    Receive::RecoverLook(owner, span)
-                }
-                Some(holder) if self.is_dead(state, holder) && !self.has(Bug::KeepClaim) => {
-                    Receive::Free(holder)
-                }
-                Some(_) => Receive::Arm,
-            },
-            Receive::Free(dead) => {
-                if state.claim == Some(dead) || self.has(Bug::FreeBlindly) {
-                    state.claim = None;
-                }
-                Receive::Peek
-            }
-            Receive::RecoverLook(owner, span) => {
+            Receive::Recover(owner, span) => {
                 let made = state.tail != it.place || self.has(Bug::SkipUnmade);
                 Receive::RecoverSwap(owner, span, made)
             }
             Receive::RecoverSwap(owner, span, made) => {
-                if state.memory[at] == Word::Busy(owner, span) {
+                if state.memory[at] == Word::Busy(owner, span) || self.has(Bug::RecoverBlindly) {
                     state.memory[at] = if made { Word::Passed(span) } else { Word::Empty };
                 }
-                Receive::RecoverUnlock
-            }
-            Receive::RecoverUnlock => {
-                if state.claim != Some(it.me) {
-                    state.breaks("the claim word was taken from the living");
-                }
-                state.claim = None;
                 Receive::Peek
             }
             Receive::Arm => {
@@ -683,11 +668,32 @@ impl Protocol {
         true
     }
 
-    /// Whether everything sent has arrived and nobody has anything left to do.
-    pub(crate) fn is_done(&self, state: &State) -> bool {
-        let sent = state.senders.iter();
-        let mut sent = sent.map(|it| it.next == Send::Done && it.committed == it.received);
+    /// Whether everything sent has arrived and nobody has anything left to do, but for sender
+    /// `stopped`.
+    pub(crate) fn is_done(&self, state: &State, stopped: Option<u8>) -> bool {
+        let mut sent = (0..).zip(&state.senders).map(|(sender, it)| {
+            it.committed == it.received && (it.next == Send::Done || stopped == Some(sender))
+        });
         sent.all(|sent| sent) && state.head == state.tail && state.again.is_none()
+    }
+
+    /// Whether a sender is between two claims: it has neither the claim word nor a record that
+    /// it has not published, nor a slot that still has its last owner's generation.
+    pub(crate) fn is_between_claims(state: &State, sender: u8) -> bool {
+        let it = state.senders[usize::from(sender)];
+        !matches!(
+            it.next,
+            Send::Count
+                | Send::Look
+                | Send::End
+                | Send::Mark
+                | Send::Move
+                | Send::Pad
+                | Send::Unlock
+                | Send::UnlockFull
+                | Send::Copy(_)
+                | Send::Commit
+        )
     }
 
     /// The promise that is broken in a state.
