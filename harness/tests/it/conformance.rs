@@ -39,7 +39,7 @@ fn every_transport_delivers_all_sizes_of_three_producers_in_order() {
     let here = |line: &&&Value| is_here(line) && !is_floor(line);
     // The scenarios of our forms go round three of them, so the fourth gets a turn of its own.
     let (batch, rest): (Vec<_>, Vec<_>) = list.iter().partition(|line| name(line) == BATCH);
-    for (lines, time) in [(rest, "20s"), (batch, "6s")] {
+    for (lines, time) in [(rest, "8s"), (batch, "3s")] {
         let names: Vec<_> = lines.iter().copied().map(name).collect();
         let words = format!("verify --producers 3 --for {time} --transport {}", names.join(","));
         let output = run.output(&words);
