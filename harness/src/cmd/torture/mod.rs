@@ -5,8 +5,6 @@ mod matrix;
 mod sweep;
 mod watch;
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use crate::{
@@ -18,12 +16,10 @@ use crate::{
 pub(crate) use matrix::{list, nemesis};
 pub(crate) use sweep::{sweeper, victim};
 
-/// The torture's part of the whole.
-const PART: Duration = Duration::from_secs(12);
-
 /// What belongs to a run of everything.
 pub(crate) fn run_part(session: &mut Session) -> Result<()> {
-    load::run(session, 0, Some(PART))
+    let part = session.options.profile.table().torture;
+    load::run(session, 0, Some(part))
 }
 
 /// Does what the flags say; without any, kills and freezes under load.
