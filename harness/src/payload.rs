@@ -211,7 +211,9 @@ impl Expected {
     }
 
     /// Whether it was its producer's last, if it is the message that must come.
-    #[inline]
+    ///
+    /// Always inline: the call and its registers are a tenth of what a short message costs here.
+    #[inline(always)]
     fn accept(&mut self, message: &[u8]) -> Option<bool> {
         let (stamp, body) = message.split_first_chunk::<STAMP_LEN>()?;
         let (producer, claim) = (word(stamp, 0)?, word(stamp, 8)?);

@@ -23,6 +23,8 @@ pub(crate) enum Profile {
 pub(crate) struct Table {
     /// The time of all verifications together.
     pub(crate) verify: Duration,
+    /// The time of the torture.
+    pub(crate) torture: Duration,
     /// Nothing is repeated once more if the whole would then take longer than this.
     pub(crate) enough: Duration,
     /// After this nothing is begun.
@@ -76,6 +78,7 @@ const MAIN: &[&str] = &[
 
 const QUICK: Table = Table {
     verify: Duration::from_secs(3),
+    torture: Duration::from_secs(5),
     enough: Duration::from_secs(13),
     cap: Duration::from_secs(14),
     blocks: 3,
@@ -93,6 +96,7 @@ const QUICK: Table = Table {
 
 const DEFAULT: Table = Table {
     verify: Duration::from_secs(12),
+    torture: Duration::from_secs(12),
     enough: Duration::from_secs(80),
     cap: Duration::from_secs(84),
     blocks: 3,
@@ -110,6 +114,7 @@ const DEFAULT: Table = Table {
 
 const FULL: Table = Table {
     verify: Duration::from_secs(30),
+    torture: Duration::from_secs(12),
     enough: Duration::MAX,
     cap: Duration::MAX,
     // The fewest whose range holds the true median with 95 %.

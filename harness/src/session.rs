@@ -143,8 +143,10 @@ impl Session {
             let name = name.to_string_lossy();
             let rest = name.strip_prefix(&plan.setup.channel).unwrap_or_default();
             if rest.starts_with(['.', '-']) {
-                // Whatever stays goes with the folder.
-                let _ = fs::remove_file(entry.path());
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let remove = if is_folder { fs::remove_dir_all } else { fs::remove_file };
+                // Whatever stays goes with the folder of the run, and is a leak until then.
+                let _ = remove(entry.path());
             }
         }
     }

@@ -140,7 +140,7 @@ impl Roster {
         };
         hit("attach-locked");
         let header_len = view.geometry().data_offset() as usize;
-        let life = Life::keep(file, lock_byte(number), header_len)?;
+        let life = Life::keep(file, header_len)?;
         // Relaxed: published by the generation below; read for counting only.
         slot.senders.store(self.senders.load(Relaxed), Relaxed);
         slot.blocked.store(0, Relaxed);

@@ -69,7 +69,7 @@ fn a_planted_bug_becomes_a_folder_then_a_rate_then_a_plan_of_a_few_lines() {
     let run = Run::new();
     let planted = |words: &str| {
         let mut command = run.command(words);
-        let output = command.env("IPMPSC_MUTANT", "commit-blind").output();
+        let output = command.env("IPMPSC_MUTANT", "terminator-forgotten").output();
         output.expect("the harness starts")
     };
     let torture = planted("torture --lockstep 300 --seed 1");

@@ -96,7 +96,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn keep(file: File, _byte: u32, len: usize) -> io::Result<Self> {
+    pub(crate) fn keep(file: File, len: usize) -> io::Result<Self> {
         let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
         // Not by memmap2, which does not know this advice on Android.
         let (address, len) = (map.as_mut_ptr().cast(), map.len());

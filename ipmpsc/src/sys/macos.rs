@@ -12,8 +12,7 @@
 
 pub(crate) use super::unix::*;
 
-use super::{Which, sees};
-use memmap2::{MmapOptions, MmapRaw};
+use super::Which;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::fs::File;
 use std::io;
@@ -107,24 +106,6 @@ pub(crate) fn open_again(file: &File) -> io::Result<File> {
     }
     let path = CStr::from_bytes_until_nul(&path).map_err(io::Error::other)?;
     open(Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())))
-}
-
-/// A lock that shows this process's life: the descriptor that has it.
-#[derive(Debug)]
-pub(crate) struct Life {
-    map: MmapRaw,
-    _file: File,
-}
-
-impl Life {
-    pub(crate) fn keep(file: File, _byte: u32, len: usize) -> io::Result<Self> {
-        let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
-        Ok(Self { map, _file: file })
-    }
-
-    pub(crate) fn sees(&self, offset: usize, value: u32) -> bool {
-        sees(&self.map, offset, value)
-    }
 }
 
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {

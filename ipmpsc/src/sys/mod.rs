@@ -15,7 +15,7 @@
 //! | `identity(file)` | two numbers that no other file has meanwhile |
 //! | `try_lock(file, byte)` | locks a byte for this description; false: somebody else has it |
 //! | `is_locked(file, byte)` | whether another description has the byte locked |
-//! | `Life::keep(file, byte, len)` | from a description with the byte locked: keeps the lock as long as it is not dropped and this process lives, no child's life counting |
+//! | `Life::keep(file, len)` | from a description with a byte locked: keeps the lock as long as it is not dropped and this process lives, no child's life counting |
 //! | `Life::sees(offset, value)` | whether the file, by another mapping of its first `len` bytes, has `value` at `offset` |
 //! | `ForkPrivate::words()` | eight zeroed words of this process, zero again in a child made by fork |
 //! | `allocate(file, len)` | gives the empty file `len` bytes of zeros that are really there: no later fault for want of space |
@@ -59,6 +59,27 @@ pub(crate) enum Which {
     Receiver,
     /// Space.
     Senders,
+}
+
+/// A lock that shows this process's life: the descriptor or handle that has it. Linux has another,
+/// which a fork does not inherit.
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[derive(Debug)]
+pub(crate) struct Life {
+    map: MmapRaw,
+    _file: std::fs::File,
+}
+
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+impl Life {
+    pub(crate) fn keep(file: std::fs::File, len: usize) -> std::io::Result<Self> {
+        let map = memmap2::MmapOptions::new().len(len).map_raw_read_only(&file)?;
+        Ok(Self { map, _file: file })
+    }
+
+    pub(crate) fn sees(&self, offset: usize, value: u32) -> bool {
+        sees(&self.map, offset, value)
+    }
 }
 
 /// What `Life::sees` is, given its mapping.

@@ -34,8 +34,7 @@
 //! A file that is mapped can be renamed, but not cut off, removed or replaced. So `publish` puts it
 //! aside under another name, where it stays until a later `create` finds it unused.
 
-use super::{Which, sees};
-use memmap2::{MmapOptions, MmapRaw};
+use super::Which;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -320,24 +319,6 @@ pub(crate) fn is_locked(file: &File, byte: u32) -> io::Result<bool> {
     // SAFETY: as in `lock`.
     check(unsafe { UnlockFileEx(file.as_raw_handle(), 0, 1, 0, &raw mut place) })?;
     Ok(false)
-}
-
-/// A lock that shows this process's life: the handle that has it.
-#[derive(Debug)]
-pub(crate) struct Life {
-    map: MmapRaw,
-    _file: File,
-}
-
-impl Life {
-    pub(crate) fn keep(file: File, _byte: u32, len: usize) -> io::Result<Self> {
-        let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
-        Ok(Self { map, _file: file })
-    }
-
-    pub(crate) fn sees(&self, offset: usize, value: u32) -> bool {
-        sees(&self.map, offset, value)
-    }
 }
 
 /// Words of this process. There is no fork here.

@@ -11,7 +11,7 @@ mod sweep;
 mod trial;
 mod watch;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -25,12 +25,10 @@ use crate::{
 pub(crate) use matrix::{list, nemesis};
 pub(crate) use sweep::{sweeper, victim};
 
-/// The torture's part of the whole.
-const PART: Duration = Duration::from_secs(12);
-
 /// What belongs to a run of everything.
 pub(crate) fn run_part(session: &mut Session) -> Result<()> {
-    load::run(session, 0, Some(PART))
+    let part = session.options.profile.table().torture;
+    load::run(session, 0, Some(part))
 }
 
 /// Does what the flags say; without any, kills and freezes under load.
