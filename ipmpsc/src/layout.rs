@@ -78,10 +78,13 @@
 //! # Life and death
 //!
 //! The creator makes the file under a temporary name, allocates and fills it, and only then
-//! links it to its path; so a path never shows half a ring. A process takes a slot by locking
-//! the slot's byte and bumping its generation, and the kernel frees the lock when the process
-//! dies. (slot, generation) is *dead* if the generation differs or the byte is not locked. What
-//! a death leaves behind is dealt with by whoever meets it; the windows are in `ring.rs`.
+//! links it to its path; so a path never shows half a ring. A process takes slot i by locking
+//! byte 1024 + 16 i of the file, which keeps others out, then the first byte after it or, if the
+//! new generation is odd, the second, and by bumping the generation; the kernel frees the locks
+//! when the process dies. (slot, generation) is *dead* if the generation differs or the byte of
+//! its parity is not locked. A process that dies or stops between these steps leaves no trace,
+//! or one like a dead owner's, and never hides the last owner's death. What a death leaves behind
+//! is dealt with by whoever meets it; the windows are in `ring.rs`.
 //!
 //! A process that is refused locks takes a slot of generation 0, or one that has `UNLOCKED` and
 //! not `HELD`, by setting both. Such an owner is dead if the generation differs, which it sees to

@@ -35,6 +35,7 @@
 //! | `skip-not-passed` | a record given up is not freed until a message follows |
 //! | `generation-ignored` | whoever holds the slot is taken for its former owner |
 //! | `generation-kept` | a slot's next owner signs as its last |
+//! | `one-life-byte` | whoever takes a slot passes for its last owner until it has counted |
 //! | `locks-unseen` | everybody is taken for dead |
 //! | `role-taken-from-the-living` | a second receiver is let in |
 //! | `discard-forgotten` | a dropped reservation stays BUSY |

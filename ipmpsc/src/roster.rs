@@ -1,11 +1,13 @@
 //! Slots, and who is alive.
 //!
-//! A process that sends or receives takes a slot: it locks the slot's byte of the file, counts
-//! the slot's generation up, and from then on signs with (slot, generation). The kernel frees
-//! the lock when the process dies, and only then. So:
+//! A process that sends or receives takes a slot: it locks the slot's byte of the file, then one
+//! of the slot's two life bytes, counts the slot's generation up, and from then on signs with
+//! (slot, generation). The kernel frees the locks when the process dies, and only then. So:
 //!
-//! 1. (slot, generation) is dead if the generation is another or the byte is not locked. "Cannot
-//!    tell" means alive: nothing is ever taken from the living, nor on a timeout.
+//! 1. (slot, generation) is dead if the generation is another or its life byte is not locked.
+//!    "Cannot tell" means alive: nothing is ever taken from the living, nor on a timeout.
+//!    Odd generations have one life byte and even ones the other. So whoever has the slot's byte
+//!    and has not counted yet, stopped there perhaps, does not pass for the last owner.
 //! 2. Attaching repairs nothing. Whatever the slot's last owner left carries an old generation,
 //!    so it is dead by definition, and whoever meets it deals with it.
 //! 3. Where the system refuses locks and rings must work all the same (Android, whose policy may),
@@ -138,6 +140,18 @@ impl Roster {
                 break (number, slot, file, before);
             }
         };
+        // The slot is ours, so nobody else counts it. 0 is left to slots that nobody has used, and
+        // 1 has the life byte of the highest count.
+        let more = mutant!("generation-kept", 0, 1);
+        let generation = match before.wrapping_add(more) & COUNT {
+            0 => 2,
+            count => count,
+        };
+        hit("attach-slot");
+        if !sys::try_lock(&file, life_byte(number, generation))? {
+            // Nobody who keeps the rules has it.
+            return Err(Error::LivenessUnavailable(std::io::ErrorKind::WouldBlock.into()));
+        }
         hit("attach-locked");
         let header_len = view.geometry().data_offset() as usize;
         let life = Life::keep(file, header_len)?;
@@ -145,13 +159,10 @@ impl Roster {
         slot.senders.store(self.senders.load(Relaxed), Relaxed);
         slot.blocked.store(0, Relaxed);
         slot.pid.store(std::process::id(), Relaxed);
-        // The slot is ours, so nobody else counts it. 0 is left to slots that nobody has used.
-        let more = mutant!("generation-kept", 0, 1);
-        let generation = (before.wrapping_add(more) & COUNT).max(1);
         // SYNC(owner-lives): Release pairs with the Acquire in `is_dead`.
         slot.generation.store(generation, Release);
         hit("attach-counted");
-        if !life.sees(lock_byte(number) as usize, generation) {
+        if !life.sees(slot_byte(number) as usize, generation) {
             // Two mappings of one file that differ: no ring can work on this file system.
             return Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into());
         }
@@ -167,7 +178,7 @@ impl Roster {
             if slot.generation.load(Relaxed) & UNLOCKED != 0 {
                 continue;
             }
-            if sys::try_lock(&file, lock_byte(number)).map_err(Error::LivenessUnavailable)? {
+            if sys::try_lock(&file, slot_byte(number)).map_err(Error::LivenessUnavailable)? {
                 return Ok((number, file));
             }
         }
@@ -183,19 +194,19 @@ impl Roster {
             return true;
         };
         // SYNC(owner-lives): Acquire.
+        let generation = slot.generation.load(Acquire);
         let checked = mutant!("generation-ignored", false, true);
-        if checked && slot.generation.load(Acquire) as u16 != owner.generation {
+        if checked && generation as u16 != owner.generation {
             return true;
         }
-        !self.is_held(slot, owner.slot.into())
+        !self.is_held(owner.slot.into(), generation)
     }
 
-    /// Whether whoever took this slot lives, or might.
-    fn is_held(&self, slot: &Slot, number: u32) -> bool {
-        // SYNC(owner-lives): Acquire.
-        match slot.generation.load(Acquire) {
+    /// Whether whoever took this slot as this generation lives, or might.
+    fn is_held(&self, number: u32, generation: u32) -> bool {
+        match generation {
             generation if generation & UNLOCKED != 0 => generation & HELD != 0,
-            _ => self.is_locked(number),
+            generation => self.is_locked(life_byte(number, generation)),
         }
     }
 
@@ -204,13 +215,13 @@ impl Roster {
         let mut slots = (0..view.geometry().slot_count).filter_map(|number| view.slot(number));
         // Relaxed: what is said holds for a moment only.
         let unlocked = |slot: &Slot| slot.generation.load(Relaxed) & HELD_UNLOCKED == HELD_UNLOCKED;
-        !slots.any(unlocked) && sys::is_locked(&self.file, lock_byte(0)).is_ok()
+        !slots.any(unlocked) && sys::is_locked(&self.file, slot_byte(0)).is_ok()
     }
 
-    fn is_locked(&self, slot: u32) -> bool {
+    fn is_locked(&self, byte: u32) -> bool {
         mutant!("locks-unseen", return false);
         // If the system does not say, it lives.
-        let ask = |file: &File| sys::is_locked(file, lock_byte(slot)).unwrap_or(true);
+        let ask = |file: &File| sys::is_locked(file, byte).unwrap_or(true);
         if ask(&self.file) {
             return true;
         }
@@ -284,7 +295,10 @@ impl Roster {
         // SYNC(senders-left): Acquire pairs with the Release of `show_senders`.
         let values = slots.map(|(number, slot)| (number, slot, field(slot).load(Acquire)));
         values
-            .filter(|&(number, slot, value)| value != 0 && self.is_held(slot, number))
+            .filter(|&(number, slot, value)| {
+                // SYNC(owner-lives): Acquire.
+                value != 0 && self.is_held(number, slot.generation.load(Acquire))
+            })
             .fold(0, |sum, (_, _, value)| sum.saturating_add(value))
     }
 
@@ -431,7 +445,12 @@ pub(crate) fn works_without(error: &Error) -> bool {
         && matches!(error.kind(), PermissionDenied | Unsupported | InvalidInput)
 }
 
-/// The byte of the file whose lock is the slot's.
-fn lock_byte(slot: u32) -> u32 {
+/// The byte of the file whose lock keeps others out of the slot.
+fn slot_byte(slot: u32) -> u32 {
     SLOTS_OFFSET as u32 + 16 * slot
+}
+
+/// The byte whose lock shows that the slot's owner of this generation lives.
+fn life_byte(slot: u32, generation: u32) -> u32 {
+    slot_byte(slot) + 1 + mutant!("one-life-byte", 0, generation & 1)
 }

@@ -9,7 +9,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::event::{Deadline, Learned, Next, Patience, Spin};
 use crate::fault::{hit, told};
-use crate::layout::{HEADER_BYTES, Owner, RecordWord, span_of};
+use crate::layout::{HEADER_BYTES, Owner, span_of};
 use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
@@ -349,6 +349,7 @@ impl Sender {
 
     /// Sends many messages with one claim, one commit and one wake; the receiver gets all or,
     /// if this process dies, none. A batch of more than a quarter of the ring goes in pieces.
+    /// The messages are serialized in place, and whatever is sent behind them waits for that.
     ///
     /// # Errors
     ///
@@ -430,9 +431,9 @@ impl Sender {
             return Ok(false);
         };
         let writing = Writing::into(&self.region);
-        codec::encode(value, &mut reservation)?;
+        let written = reservation.push(value, true)?;
         drop(writing);
-        if reservation.written() as u64 != len {
+        if u64::from(written) != len {
             return Err(Error::SizeChanged);
         }
         reservation.commit().map(|()| true)
@@ -458,41 +459,46 @@ impl Sender {
     }
 
     fn send_batch_until<T: Serialize>(&self, values: &[T], deadline: Deadline) -> Result<usize> {
-        let me = self.region.me(Role::Sender)?;
         let most = self.region.view().capacity() / 4;
-        let mut batch = Batch::default();
-        let mut sent = 0;
-        for value in values {
-            let begin = batch.push(value, me)?;
-            if begin > 0 && batch.records.len() as u64 > most {
-                let next = batch.split_off(begin);
-                if !self.send_records(&batch, deadline)? {
-                    return Ok(sent);
+        let mut rest = values;
+        while !rest.is_empty() {
+            let (mut messages, mut span) = (0, 0);
+            for value in rest {
+                let more = span_of(codec::measure(value)?);
+                if messages > 0 && span + more > most {
+                    break;
                 }
-                sent += batch.messages;
-                batch = next;
+                (messages, span) = (messages + 1, span + more);
             }
+            let (piece, next) = rest.split_at(messages);
+            if !self.send_piece(piece, span, deadline)? {
+                break;
+            }
+            rest = next;
         }
-        if batch.messages > 0 && self.send_records(&batch, deadline)? {
-            sent += batch.messages;
-        }
-        Ok(sent)
+        Ok(values.len() - rest.len())
     }
 
-    /// Publishes whole records at once: all but the first header are as the receiver will see
-    /// them.
-    fn send_records(&self, batch: &Batch, deadline: Deadline) -> Result<bool> {
-        let span = batch.records.len() as u64;
-        if batch.messages == 1 && u64::from(batch.first_len) > self.max_message_bytes() {
+    /// Serializes values of `span` bytes, headers included, in place, and publishes them at once.
+    fn send_piece<T: Serialize>(&self, piece: &[T], span: u64, deadline: Deadline) -> Result<bool> {
+        let len = span - HEADER_BYTES;
+        if len > self.max_message_bytes() {
             return Err(Error::MessageTooLarge);
         }
-        let wanted = Wanted { span, messages: batch.messages as u64, when_empty: false };
+        let wanted = Wanted { span, messages: piece.len() as u64, when_empty: false };
         let Some(claim) = self.claim(wanted, deadline)? else {
             return Ok(false);
         };
-        self.region.ring.write(&claim, 0, &batch.records[HEADER_BYTES as usize..]);
-        self.publish(&claim, batch.first_len)?;
-        Ok(true)
+        hit("claim-done");
+        let mut batch = Reservation::new(self, claim, len);
+        let writing = Writing::into(&self.region);
+        let mut first_len = None;
+        for value in piece {
+            let len = batch.push(value, first_len.is_none())?;
+            first_len.get_or_insert(len);
+        }
+        drop(writing);
+        batch.commit_all(first_len.unwrap_or(0)).map(|()| true)
     }
 
     fn max_message_bytes(&self) -> u64 {
@@ -678,42 +684,6 @@ impl Drop for Sender {
             // A receiver that waits for messages may want to know that none will come.
             self.wake_receiver();
         }
-    }
-}
-
-/// Records laid out as in the ring.
-#[derive(Default)]
-struct Batch {
-    records: Vec<u8>,
-    messages: usize,
-    first_len: u32,
-}
-
-impl Batch {
-    /// Appends a value's record and returns where it begins.
-    fn push(&mut self, value: &impl Serialize, me: Owner) -> Result<usize> {
-        let begin = self.records.len();
-        let payload = begin + HEADER_BYTES as usize;
-        self.records.resize(payload, 0);
-        codec::encode(value, &mut self.records)?;
-        let len = self.records.len() - payload;
-        let len = u32::try_from(len).map_err(|_| Error::MessageTooLarge)?;
-        let header = RecordWord::ready(me, len).0.to_le_bytes();
-        self.records[begin..payload].copy_from_slice(&header);
-        self.records.resize(self.records.len().next_multiple_of(8), 0);
-        if begin == 0 {
-            self.first_len = len;
-        }
-        self.messages += 1;
-        Ok(begin)
-    }
-
-    /// Takes the last record, which begins at `begin`, into a batch of its own.
-    fn split_off(&mut self, begin: usize) -> Self {
-        let records = self.records.split_off(begin);
-        self.messages -= 1;
-        let len = records[4..8].try_into().expect("a record begins with 8 bytes");
-        Self { records, messages: 1, first_len: u32::from_le_bytes(len) }
     }
 }
 

@@ -367,7 +367,9 @@ impl RingFile {
             (true, false) => return Life::Gone,
             (false, _) => {}
         }
-        match sys::is_locked(&self.file, slot_offset(number)) {
+        // The one of the slot's two bytes that shows the life of this generation's owner.
+        let life_byte = slot_offset(number) + 1 + u64::from(generation & 1);
+        match sys::is_locked(&self.file, life_byte) {
             Some(true) => Life::Alive,
             Some(false) => Life::Gone,
             None => Life::Unknown,

@@ -30,7 +30,8 @@ use crate::{
 };
 
 /// The points of the crate, in the order of a message's way.
-pub(crate) const POINTS: [&str; 19] = [
+pub(crate) const POINTS: [&str; 20] = [
+    "attach-slot",
     "attach-locked",
     "attach-counted",
     "claim-locked",

@@ -90,6 +90,7 @@ fn cases() -> Vec<Case> {
             let mut add = |point, n, arrive| {
                 cases.push(Case { point, n, body_len, fill, arrive });
             };
+            add("attach-slot", 1, 0);
             add("attach-locked", 1, 0);
             add("attach-counted", 1, 0);
             add("claim-locked", 2, 1);
@@ -230,6 +231,7 @@ fn a_sender_killed_while_it_wakes_the_receiver_has_sent() {
 fn a_receiver_killed_at_any_point_is_followed_by_one_that_resumes_where_it_was() {
     // The point, its passage, how it receives, and the first note that the next one gets.
     let cases = [
+        ("attach-slot", 1, "copy", 0),
         ("attach-locked", 1, "copy", 0),
         ("attach-counted", 1, "copy", 0),
         ("recv-copied", 3, "copy", 2),
@@ -252,6 +254,37 @@ fn a_receiver_killed_at_any_point_is_followed_by_one_that_resumes_where_it_was()
             let note: Option<Note> = receiver.recv_timeout(LONG).expect("the role is free");
             assert_eq!(note, Some(Note::new(1, seq, 100)), "after a death at {point}");
         }
+        newcomer_can_send_the_largest(&path, &mut receiver);
+    }
+}
+
+#[test]
+fn a_newcomer_stopped_while_it_takes_a_dead_ones_slot_hides_no_death() {
+    for point in ["attach-slot", "attach-locked", "attach-counted"] {
+        let fault = format!("{point}:stop");
+        let (_folder, path) = folder();
+        let ring = small_ring(&path);
+        let args = [path.as_str(), "1", "1", "16"];
+        let kill = "claim-marked:kill";
+        assert!(Child::start_to_fail("kills::sender", &args, kill).was_killed());
+        let mut newcomer = Child::start_to_fail("kills::sender", &args, &fault);
+        newcomer.wait_stopped();
+        let witness = Sender::new(ring.clone());
+        let sent = witness.send_timeout(&Note::new(2, 0, 16), LONG).expect("the ring is sound");
+        assert!(sent, "with a newcomer stopped at {point}, the dead sender's claim is kept");
+
+        let args = [path.as_str(), "copy"];
+        let mut victim = Child::start("kills::receiver", &args);
+        assert_eq!(victim.hear(), "0");
+        victim.kill();
+        let mut stopped = Child::start_to_fail("kills::receiver", &args, &fault);
+        stopped.wait_stopped();
+        witness.send(&Note::new(2, 1, 16)).expect("the ring is sound");
+        let mut receiver = Receiver::new(ring);
+        let note: Option<Note> = receiver.recv_timeout(LONG).expect("the role is free");
+        assert_eq!(note, Some(Note::new(2, 1, 16)), "with a newcomer stopped at {point}");
+        newcomer.kill();
+        stopped.kill();
         newcomer_can_send_the_largest(&path, &mut receiver);
     }
 }

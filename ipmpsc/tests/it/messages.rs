@@ -302,10 +302,13 @@ fn a_serialize_that_panics_or_fails_sends_nothing() {
             let value = then(len, |pass| (pass == failing_pass).then_some("planned"));
             assert!(matches!(sender.send(&value), Err(Error::Encode(_))));
             goes_on(&sender, &mut receiver);
+            // The good one before it is not sent either.
+            let fails = [u32::MAX, failing_pass];
+            let batch =
+                fails.map(|fails| then(len / 5, move |pass| (pass == fails).then_some("planned")));
+            assert!(matches!(sender.send_batch(&batch), Err(Error::Encode(_))));
+            goes_on(&sender, &mut receiver);
         }
-        let value = then(len, |_| Some("planned"));
-        assert!(matches!(sender.send_batch(&[value]), Err(Error::Encode(_))));
-        goes_on(&sender, &mut receiver);
     }
 }
 
@@ -333,6 +336,14 @@ fn a_size_that_changes_between_the_passes_is_an_error() {
             let len = Cell::new(len);
             let sent = sender.send(&Liar { len, by });
             assert!(matches!(sent, Err(Error::SizeChanged)), "{by}: {sent:?}");
+            goes_on(&sender, &mut receiver);
+        }
+    }
+    for lens in [[16, 16], [400, 17], [16, 400]] {
+        for by in [-16, -8, 8, 9, 16] {
+            let batch = lens.map(|len| Liar { len: Cell::new(len), by });
+            let sent = sender.send_batch(&batch);
+            assert!(matches!(sent, Err(Error::SizeChanged)), "{lens:?} by {by}: {sent:?}");
             goes_on(&sender, &mut receiver);
         }
     }

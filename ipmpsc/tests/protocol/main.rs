@@ -5,9 +5,8 @@
 //! reach the end, where all that was committed has arrived, without another death. In a finite
 //! model that means that they do reach it, if every step that stays possible is made at last.
 //! Without deaths they must reach it although no nap ever ends: no wake is lost. And wherever a
-//! sender stops for ever between two claims, the others reach their end without it. (Inside a
-//! claim or a copy it holds the others up, since a stopped process is never taken for dead; and so
-//! it does between taking a slot and counting it, as the slot's last owner seems to live so long.)
+//! sender stops for ever between two claims, attaching included, the others reach their end without
+//! it. (Inside a claim or a copy it holds the others up: a stopped process is not taken for dead.)
 //!
 //! `ci/model.sh` prints the numbers of states, and searches larger rings. What none of this shows
 //! is that `ring.rs` does what the model does (the simulation and loom run the real one), and
@@ -250,13 +249,15 @@ fn every_planted_bug_is_found() {
         (Bug::KeepClaim, kills()),
         (Bug::SkipUnmade, kills()),
         (Bug::RecoverBlindly, kills()),
+        (Bug::OneLifeByte, kills()),
     ];
     for (bug, protocol) in bugs {
         let found = search(&Protocol { bug: Some(bug), ..protocol });
-        let what = match (&found.broken, &found.stuck) {
-            (Some((promise, way)), _) => format!("{promise}, after {} steps", way.len()),
-            (None, Some(way)) => format!("nobody can go on after {} steps", way.len()),
-            (None, None) => panic!("{bug:?} is not found in {} states", found.states),
+        let what = match (&found.broken, &found.stuck, &found.held_up) {
+            (Some((promise, way)), ..) => format!("{promise}, after {} steps", way.len()),
+            (None, Some(way), _) => format!("nobody can go on after {} steps", way.len()),
+            (None, None, Some((_, way))) => format!("held up after {} steps", way.len()),
+            (None, None, None) => panic!("{bug:?} is not found in {} states", found.states),
         };
         println!("{bug:?}: {what}; {} states", found.states);
     }

@@ -51,6 +51,8 @@ pub(crate) enum Bug {
     SkipUnmade,
     /// Recovery overwrites whatever stands at its place by now.
     RecoverBlindly,
+    /// Owners of odd and of even generations show their lives by the same byte.
+    OneLifeByte,
 }
 
 /// A ring and those who use it.
@@ -92,6 +94,7 @@ enum Word {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Send {
     Attach,
+    Live,
     Count,
     Lock,
     Free(Owner),
@@ -137,6 +140,7 @@ struct Sender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Receive {
     Attach,
+    Live,
     Count,
     TakeRole,
     Peek,
@@ -174,8 +178,9 @@ pub(crate) struct State {
     tail: u8,
     head: u8,
     generations: [u8; SLOTS],
-    /// By slot: the process that has it locked; the receiver is `SENDERS`.
-    locks: [Option<u8>; SLOTS],
+    /// By slot: the processes that have locked its byte and its two life bytes; the receiver is
+    /// `SENDERS`.
+    locks: [[Option<u8>; 3]; SLOTS],
     receiver_wait: bool,
     /// Whether the senders' word is odd. That its value never comes back is `Sender::stale`.
     space_wait: bool,
@@ -221,13 +226,14 @@ const NOBODY: Owner = Owner { slot: 0, generation: 0 };
 
 impl State {
     fn locked_by(&mut self, process: u8, first: u8) -> Option<u8> {
-        let slot = (usize::from(first)..SLOTS).find(|&slot| self.locks[slot].is_none())?;
-        self.locks[slot] = Some(process);
+        let slot = (usize::from(first)..SLOTS).find(|&slot| self.locks[slot][0].is_none())?;
+        self.locks[slot][0] = Some(process);
         Some(slot as u8)
     }
 
     fn unlock_slots(&mut self, process: u8) {
-        for lock in self.locks.iter_mut().filter(|lock| **lock == Some(process)) {
+        let locks = self.locks.as_flattened_mut();
+        for lock in locks.iter_mut().filter(|lock| **lock == Some(process)) {
             *lock = None;
         }
     }
@@ -250,8 +256,20 @@ impl Protocol {
 
     fn is_dead(&self, state: &State, owner: Owner) -> bool {
         let slot = usize::from(owner.slot);
-        let other = state.generations[slot] != owner.generation && !self.has(Bug::NoGeneration);
-        other || state.locks[slot].is_none()
+        let generation = state.generations[slot];
+        let other = generation != owner.generation && !self.has(Bug::NoGeneration);
+        other || state.locks[slot][self.life_byte(generation)].is_none()
+    }
+
+    fn life_byte(&self, generation: u8) -> usize {
+        if self.has(Bug::OneLifeByte) { 1 } else { 1 + usize::from(generation % 2) }
+    }
+
+    /// Locks the life byte of the slot's next generation.
+    fn live(&self, state: &mut State, process: usize, slot: u8) {
+        let byte = self.life_byte(state.generations[usize::from(slot)] + 1);
+        let before = state.locks[usize::from(slot)][byte].replace(process as u8);
+        assert_eq!(before, None, "only the slot's holder asks for it");
     }
 
     fn offset(&self, position: u8) -> usize {
@@ -285,10 +303,14 @@ impl Protocol {
             Send::Attach => match state.locked_by(sender as u8, 1) {
                 Some(slot) => {
                     state.senders[sender].me = Owner { slot, generation: 0 };
-                    Send::Count
+                    Send::Live
                 }
                 None => return false,
             },
+            Send::Live => {
+                self.live(state, sender, it.me.slot);
+                Send::Count
+            }
             Send::Count => {
                 state.senders[sender].me = state.count(it.me.slot);
                 self.next_message(it.message, sender)
@@ -462,10 +484,14 @@ impl Protocol {
             Receive::Attach => match state.locked_by(SENDERS as u8, 0) {
                 Some(slot) => {
                     state.receiver.me = Owner { slot, generation: 0 };
-                    Receive::Count
+                    Receive::Live
                 }
                 None => return false,
             },
+            Receive::Live => {
+                self.live(state, SENDERS, it.me.slot);
+                Receive::Count
+            }
             Receive::Count => {
                 state.receiver.me = state.count(it.me.slot);
                 Receive::TakeRole
@@ -678,13 +704,12 @@ impl Protocol {
     }
 
     /// Whether a sender is between two claims: it has neither the claim word nor a record that
-    /// it has not published, nor a slot that still has its last owner's generation.
+    /// it has not published.
     pub(crate) fn is_between_claims(state: &State, sender: u8) -> bool {
         let it = state.senders[usize::from(sender)];
         !matches!(
             it.next,
-            Send::Count
-                | Send::Look
+            Send::Look
                 | Send::End
                 | Send::Mark
                 | Send::Move
@@ -733,7 +758,7 @@ impl Model for Protocol {
             tail: 0,
             head: 0,
             generations: [0; SLOTS],
-            locks: [None; SLOTS],
+            locks: [[None; 3]; SLOTS],
             receiver_wait: false,
             space_wait: false,
             role: None,

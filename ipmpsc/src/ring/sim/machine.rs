@@ -31,8 +31,8 @@ pub(super) enum Bed {
 pub(super) struct World {
     base: NonNull<u8>,
     geometry: Geometry,
-    /// By slot: the process that has its lock.
-    pub(super) locks: RefCell<[Option<usize>; SLOTS as usize]>,
+    /// By slot: the processes that have its byte and its two life bytes.
+    pub(super) locks: RefCell<[[Option<usize>; 3]; SLOTS as usize]>,
     beds: [RefCell<VecDeque<usize>>; 2],
     pub(super) ledger: RefCell<Ledger>,
 }
@@ -153,7 +153,8 @@ impl World {
 
     /// What the kernel frees when a process ends.
     pub(super) fn free_lock(&self, process: usize) {
-        for lock in self.locks.borrow_mut().iter_mut().filter(|lock| **lock == Some(process)) {
+        let mut locks = self.locks.borrow_mut();
+        for lock in locks.as_flattened_mut().iter_mut().filter(|lock| **lock == Some(process)) {
             *lock = None;
         }
     }

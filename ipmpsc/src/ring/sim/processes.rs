@@ -28,16 +28,14 @@ struct Sender<'a> {
 
 /// Takes a free slot, as `Roster::attach`.
 fn attach(world: &World, ring: &Ring, process: usize, first: u32) -> Option<Owner> {
-    let number = (first..SLOTS).find(|&number| {
-        let lock = &mut world.locks.borrow_mut()[number as usize];
-        let free = lock.is_none();
-        if free {
-            *lock = Some(process);
-        }
-        free
-    })?;
+    let lock = |number: u32, byte: usize| {
+        let lock = &mut world.locks.borrow_mut()[number as usize][byte];
+        lock.is_none().then(|| *lock = Some(process)).is_some()
+    };
+    let number = (first..SLOTS).find(|&number| lock(number, 0))?;
     let slot = ring.view().slot(number).expect("a number below the count");
     let generation = slot.generation.load(Relaxed).wrapping_add(1);
+    assert!(lock(number, life_byte(generation)), "only the slot's holder asks for it");
     slot.generation.store(generation, Release);
     Some(Owner { slot: number as u16, generation: generation as u16 })
 }
@@ -48,8 +46,14 @@ fn is_dead(world: &World, ring: &Ring, word: u64) -> bool {
     let Some(slot) = ring.view().slot(owner.slot.into()) else {
         return true;
     };
-    slot.generation.load(Acquire) as u16 != owner.generation
-        || world.locks.borrow()[usize::from(owner.slot)].is_none()
+    let generation = slot.generation.load(Acquire);
+    generation as u16 != owner.generation
+        || world.locks.borrow()[usize::from(owner.slot)][life_byte(generation)].is_none()
+}
+
+/// As `roster::life_byte`, from the slot's own.
+fn life_byte(generation: u32) -> usize {
+    1 + (generation & 1) as usize
 }
 
 fn free_if_dead(world: &World, ring: &Ring, holder: u64) -> bool {
