@@ -7,12 +7,20 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{payload::STAMP_LEN, profile::Profile, scenario, transports::find};
+use crate::{
+    payload::STAMP_LEN,
+    plan::{Plan, Way},
+    profile::Profile,
+    scenario,
+    transports::find,
+};
 
 /// More producers than this and the ring has no slot for each.
 const PRODUCERS_MAX: u32 = 255;
 /// How many there are unless said otherwise.
 const PRODUCERS: u32 = 4;
+/// How often a plan is replayed unless said otherwise.
+const REPLAYS: u32 = 50;
 /// The largest ring that can be asked for.
 const RING_MAX: u64 = 1 << 30;
 /// What a ring keeps for itself beside the largest typed message.
@@ -133,6 +141,29 @@ enum Word {
         #[arg(long)]
         json: bool,
     },
+    /// A failed torture again: how often its plan fails
+    Replay {
+        /// The plan, as a failed torture has left it
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// How often to run it
+        #[arg(long, value_name = "N", default_value_t = REPLAYS,
+              value_parser = clap::value_parser!(u32).range(1..))]
+        times: u32,
+        #[command(flatten)]
+        voice: Voice,
+    },
+    /// A failed torture made small: what its plan can do without
+    Shrink {
+        /// The plan; the smaller one goes beside it, as plan.min.toml
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// How long at most: 10s, 2m [default: 2m]
+        #[arg(long = "for", value_name = "D", value_parser = parse_duration)]
+        duration: Option<Duration>,
+        #[command(flatten)]
+        voice: Voice,
+    },
     /// This machine: its noise, and what its memory and its scheduler cost
     Doctor {
         /// Producers of the run that is planned
@@ -185,6 +216,13 @@ struct Load {
     out: Option<PathBuf>,
 }
 
+impl Load {
+    /// Of a command that has its load from a file.
+    fn of_one(duration: Option<Duration>) -> Load {
+        Load { producers: PRODUCERS, duration, ..Load::default() }
+    }
+}
+
 /// Which faults, beside the kills under load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Faults {
@@ -194,6 +232,9 @@ pub(crate) struct Faults {
     /// Every fault of the catalogue that can be brought about here, on every transport
     #[arg(long, conflicts_with = "sweep")]
     pub(crate) matrix: bool,
+    /// So many random schedules, one step of one process at a time: the same seed, the same steps
+    #[arg(long, value_name = "N", conflicts_with_all = ["sweep", "matrix"])]
+    pub(crate) lockstep: Option<u64>,
     /// The catalogue of faults: what brings each about, and its last verdict
     #[arg(long, conflicts_with_all = ["sweep", "matrix"])]
     pub(crate) list: bool,
@@ -266,6 +307,15 @@ pub(crate) enum Order {
     Tail {
         path: PathBuf,
         bytes: u32,
+    },
+    Replay {
+        file: PathBuf,
+        plan: Plan,
+        times: u32,
+    },
+    Shrink {
+        file: PathBuf,
+        plan: Plan,
     },
     Doctor,
     Transports,
@@ -360,6 +410,14 @@ pub(crate) fn parse(
             check_points(&faults).map_err(Stop::Mistake)?;
             (Order::Torture { kills, faults }, load, no_grid, voice)
         }
+        Some(Word::Replay { file, times, voice }) => {
+            let plan = read_plan(&file, "replay")?;
+            (Order::Replay { file, plan, times }, Load::of_one(None), no_grid, voice)
+        }
+        Some(Word::Shrink { file, duration, voice }) => {
+            let plan = read_plan(&file, "shrink")?;
+            (Order::Shrink { file, plan }, Load::of_one(duration), no_grid, voice)
+        }
         Some(word) => {
             let (order, load, voice) = word.without_load();
             (order, load, no_grid, voice)
@@ -409,7 +467,11 @@ impl Word {
                 (Order::Nemesis { id, subject, folder }, load, says(false))
             }
             Word::Janitor { folder } => (Order::Janitor { folder }, load, says(false)),
-            Word::Verify { .. } | Word::Compare { .. } | Word::Torture { .. } => {
+            Word::Verify { .. }
+            | Word::Compare { .. }
+            | Word::Torture { .. }
+            | Word::Replay { .. }
+            | Word::Shrink { .. } => {
                 unreachable!("`parse` has taken these")
             }
         }
@@ -452,12 +514,31 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
 
 /// Only a build for it has places to die at by name.
 fn check_points(faults: &Faults) -> Result<(), String> {
-    if faults.sweep == Some(Sweep::Points) && cfg!(not(feature = "fault")) {
-        return Err("--sweep points needs a build with named points: \
-                    `cargo run -p harness --features fault -- torture --sweep points`"
-            .into());
+    match faults.sweep {
+        Some(Sweep::Points) => needs_points("--sweep points", "torture --sweep points"),
+        _ if faults.lockstep.is_some() => needs_points("--lockstep", "torture --lockstep N"),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn needs_points(what: &str, words: &str) -> Result<(), String> {
+    if cfg!(feature = "fault") {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} needs a build with named points: \
+         `cargo run -p harness --features fault -- {words}`"
+    ))
+}
+
+/// A plan that this build can run.
+fn read_plan(file: &Path, word: &str) -> Result<Plan, Stop> {
+    let plan = Plan::read(file).map_err(Stop::Mistake)?;
+    if plan.way == Way::Lockstep {
+        let words = format!("{word} {}", file.display());
+        needs_points("a plan in lockstep", &words).map_err(Stop::Mistake)?;
+    }
+    Ok(plan)
 }
 
 fn check_only(only: Option<&str>) -> Result<(), String> {

@@ -148,8 +148,13 @@ impl Worker {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the worker did, followed by what it wrote to stderr.
-    fn trouble(&self, what: &str) -> Trouble {
+    pub(crate) fn trouble(&self, what: &str) -> Trouble {
         let words = std::fs::read_to_string(&self.words).unwrap_or_default();
         let start = words.len().saturating_sub(WORDS);
         let words = words.get(start..).unwrap_or_default().trim();

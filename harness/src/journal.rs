@@ -142,7 +142,7 @@ impl Heir {
         if may_repeat && same && repeats {
             self.journal.words.word(AGAIN).fetch_add(1, Relaxed);
             self.journal.came(now_ns);
-            return Ok(self.all_ended());
+            return Ok(self.has_all());
         }
         if u64::from(life) < current.load(Relaxed) || was_last {
             return Err(format!("{name}: message {sequence} after its successor's, or its last"));
@@ -157,10 +157,11 @@ impl Heir {
             self.journal.count(producer, life).store(sequence + 1, Relaxed);
         }
         self.journal.came(now_ns);
-        Ok(self.all_ended())
+        Ok(self.has_all())
     }
 
-    fn all_ended(&self) -> bool {
+    /// Whether every producer has sent its last.
+    pub(crate) fn has_all(&self) -> bool {
         (0..self.producers).all(|producer| self.journal.word(producer, ENDED).load(Relaxed) != 0)
     }
 }

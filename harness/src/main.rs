@@ -17,6 +17,7 @@ mod machine;
 mod nemesis;
 mod order;
 mod payload;
+mod plan;
 mod probes;
 mod profile;
 mod progress;
@@ -29,6 +30,7 @@ mod ring_text;
 mod scenario;
 mod sequences;
 mod session;
+mod shrink;
 mod sizes;
 mod stats;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -32,6 +32,8 @@ pub(crate) enum Command {
         /// Nanoseconds.
         at_ns: u64,
     },
+    /// In lockstep: go on to the next point.
+    Turn,
     /// To a sweeper, which is told nothing else.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Sweep(crate::sweep::SweepJob),
@@ -54,6 +56,8 @@ pub(crate) enum Reply {
     Bound { endpoints: Vec<String>, limits: Limits },
     /// It is connected and waits for `go`.
     Ready,
+    /// In lockstep: it stands here until its next turn.
+    Stands { at: String },
     /// It has finished.
     Done(Box<Report>),
     /// A sweeper is at this step.
@@ -114,6 +118,8 @@ pub(crate) enum Task {
     Promises,
     /// Messages of all sizes until the ledger says stop, while producers are killed.
     Torture { largest: usize },
+    /// So many messages of all sizes from each producer, everybody standing still at each point.
+    Lockstep { largest: usize, messages: u64 },
 }
 
 /// Which sizes a verification draws.

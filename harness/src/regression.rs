@@ -1,10 +1,13 @@
-//! Verifications that failed once: kept in `harness/regressions`, one a file, and run first.
+//! What failed once: kept in `harness/regressions`, one a file, and run first.
 //!
-//! A failure prints the line to be kept; the note says what it found.
+//! Verifications are JSON, whose line a failure prints; tortures are plans in TOML, which `shrink`
+//! writes. The note says what was found.
 
-use anyhow::{Context, Result};
-use include_dir::{Dir, include_dir};
+use anyhow::{Context, Result, anyhow};
+use include_dir::{Dir, File, include_dir};
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
 
 static KEPT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/regressions");
 
@@ -23,15 +26,31 @@ pub(crate) struct Regression {
     pub(crate) note: String,
 }
 
-/// All that are kept, by name.
+/// All verifications that are kept, by name.
 pub(crate) fn all() -> Result<Vec<Regression>> {
-    let mut files: Vec<_> = KEPT.files().collect();
-    files.sort_by_key(|file| file.path());
-    let read = |file: &include_dir::File<'_>| {
+    let read = |file: &File<'_>| {
         let name = file.path().display();
         serde_json::from_slice(file.contents()).with_context(|| format!("regressions/{name}"))
     };
-    files.into_iter().map(read).collect()
+    files("json").into_iter().map(read).collect()
+}
+
+/// All plans that are kept, each with its name.
+pub(crate) fn plans() -> Result<Vec<(String, Plan)>> {
+    let read = |file: &File<'_>| {
+        let name = format!("regressions/{}", file.path().display());
+        let text = file.contents_utf8().with_context(|| format!("{name} is no text"))?;
+        let plan = Plan::parse(text).map_err(|what| anyhow!("{name}: {what}"))?;
+        Ok((name, plan))
+    };
+    files("toml").into_iter().map(read).collect()
+}
+
+fn files(extension: &str) -> Vec<&'static File<'static>> {
+    let is_one = |file: &&File<'_>| file.path().extension().is_some_and(|it| it == extension);
+    let mut files: Vec<_> = KEPT.files().filter(is_one).collect();
+    files.sort_by_key(|file| file.path());
+    files
 }
 
 #[cfg(test)]
@@ -48,6 +67,14 @@ mod tests {
             assert!(VERIFY.iter().any(|known| known.name == scenario), "{scenario}");
             assert!(is_ours(transport), "{transport}");
             assert!(note.len() > 20, "{scenario}: {note}");
+        }
+    }
+
+    #[test]
+    fn every_kept_plan_can_be_read_and_says_what_it_found() {
+        let plans = plans().expect("they are read when the program is built");
+        for (name, plan) in plans {
+            assert!(plan.note.len() > 20, "{name}: {}", plan.note);
         }
     }
 }

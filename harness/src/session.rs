@@ -38,6 +38,9 @@ pub(crate) struct Session {
     env: Env,
     rows: Vec<String>,
     channels: u32,
+    trials: u32,
+    /// Said at the very end, before the tally.
+    last_line: Option<String>,
     tally: Tally,
     started: Instant,
 }
@@ -69,14 +72,33 @@ pub(crate) enum Ending {
 impl Session {
     /// Opens the folders and says the seed.
     pub(crate) fn start(options: Options) -> Result<Session> {
+        let seed = options.seed;
+        let session = Session::open(options)?;
+        session.progress.say(&format!("seed {seed}, replay with --seed {seed}"));
+        Ok(session)
+    }
+
+    /// As `start`, where a file has the seed.
+    pub(crate) fn open(options: Options) -> Result<Session> {
         ctrlc::set_handler(|| INTERRUPTED.store(true, Relaxed)).context("watch for Ctrl-C")?;
         let progress = Progress::new(options.quiet, options.verbose);
-        progress.say(&format!("seed {}, replay with --seed {}", options.seed, options.seed));
         let folder = Folder::create().context("a folder for this run's rings")?;
         let env = Env::collect(options.seed);
-        let rows = Vec::new();
-        let (channels, tally, started) = (0, Tally::default(), Instant::now());
-        Ok(Session { options, progress, folder, env, rows, channels, tally, started })
+        let (rows, last_line) = (Vec::new(), None);
+        let (channels, trials, tally) = (0, 0, Tally::default());
+        let started = Instant::now();
+        Ok(Session {
+            options,
+            progress,
+            folder,
+            env,
+            rows,
+            channels,
+            trials,
+            last_line,
+            tally,
+            started,
+        })
     }
 
     /// A plan for a channel of its own.
@@ -92,6 +114,17 @@ impl Session {
         let ledger = setup.path("ledger");
         let (transport, seed, pinned) = (transport.into(), channel.seed, self.options.pin);
         Plan { transport, task, setup, seed, ledger, pinned }
+    }
+
+    /// A number for what may have to be kept of the next trial.
+    pub(crate) fn next_trial(&mut self) -> u32 {
+        self.trials += 1;
+        self.trials
+    }
+
+    /// A line for the end, where the user looks first. One is enough: the first stays.
+    pub(crate) fn say_last(&mut self, line: &str) {
+        self.last_line.get_or_insert_with(|| line.into());
     }
 
     /// The private folder of this run.
@@ -209,6 +242,7 @@ impl Session {
         if let Some(out) = &self.options.out {
             self.progress.say(&format!("report: {}", out.join("report.md").display()));
         }
+        self.last_line.iter().for_each(|line| self.progress.insist(line));
         let Tally { passed, failed, skipped, .. } = self.tally;
         self.progress
             .insist(&format!("harness: {passed} passed, {failed} failed, {skipped} skipped"));

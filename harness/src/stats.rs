@@ -47,6 +47,19 @@ impl Verdict {
     }
 }
 
+/// The interval that holds the true share with 95 %, of which so many of so many were counted:
+/// Wilson's, which is right for few counts and for none or all as well.
+pub(crate) fn proportion(counted: u32, of: u32) -> Option<(f64, f64)> {
+    /// Standard deviations around the middle of a normal distribution that hold 95 % of it.
+    const DEVIATIONS: f64 = 1.959_964;
+    let (n, z2) = (f64::from(of), DEVIATIONS * DEVIATIONS);
+    let share = f64::from(counted) / n;
+    let middle = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let spread = share * (1.0 - share) / n + z2 / (4.0 * n * n);
+    let half = DEVIATIONS / (1.0 + z2 / n) * spread.sqrt();
+    (of > 0).then(|| ((middle - half).max(0.0), (middle + half).min(1.0)))
+}
+
 /// The median; the mean of the middle two if there is no middle one.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     middle(&sorted(values))
@@ -208,6 +221,23 @@ fn middle(sorted: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_of_a_share_is_the_one_in_the_book() {
+        // Newcombe 1998, table I, the score method: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+        let table = [
+            (81, 263, 0.2553, 0.3662),
+            (15, 148, 0.0624, 0.1605),
+            (0, 20, 0.0, 0.1611),
+            (1, 29, 0.0061, 0.1718),
+        ];
+        for (counted, of, low, high) in table {
+            let (found_low, found_high) = proportion(counted, of).expect("some were counted");
+            assert!((found_low - low).abs() < 5e-5, "{counted} of {of}: {found_low}");
+            assert!((found_high - high).abs() < 5e-5, "{counted} of {of}: {found_high}");
+        }
+        assert_eq!(proportion(0, 0), None);
+    }
 
     #[test]
     fn medians_by_hand() {

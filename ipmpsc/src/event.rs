@@ -7,6 +7,7 @@
 //! wait survive every death. Which word is slept on, and why no wake is lost, is in `ring.rs`
 //! (`SYNC(receiver-wait)`, `SYNC(space-wait)`).
 
+use crate::fault::is_led;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -147,6 +148,8 @@ pub(crate) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(spin: Spin, learned: &'a Learned) -> Self {
+        // Time decides nothing in a process that is led.
+        let spin = if is_led() { Spin::Never } else { spin };
         let pauses = if spin == Spin::Never { PAUSES } else { 0 };
         Self { learned, spin, pauses, started: None, nap: SHORTEST_NAP, slept: false }
     }

@@ -90,7 +90,12 @@ mod sys;
 mod atomic;
 mod error;
 #[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
+#[cfg(not(feature = "fault"))]
 mod fault;
+/// For tests alone, and no part of what is promised.
+#[cfg(feature = "fault")]
+#[doc(hidden)]
+pub mod fault;
 #[cfg_attr(loom, allow(dead_code, reason = "the files that use the rest are left out"))]
 mod layout;
 mod mutants;

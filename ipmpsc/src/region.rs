@@ -5,6 +5,7 @@
 //! has locked was left by a maker that died, and the next one removes it.
 
 use crate::error::{Error, Result};
+use crate::fault::{is_led, told};
 use crate::layout::{Geometry, Identity, Owner, SLOTS_OFFSET, View};
 use crate::ring::Ring;
 use crate::roster::{self, Role, Roster};
@@ -168,28 +169,40 @@ impl Region {
 
     #[cold]
     pub(crate) fn wake_receiver(&self) {
+        told("wakes the receiver");
         self.receiver_signal.wake(&self.view().header().receiver_wait.0, false);
     }
 
     #[cold]
     pub(crate) fn wake_sender(&self) {
+        told("wakes a sender");
         self.space_signal.wake(&self.view().header().space_wait.0, false);
     }
 
     /// Makes every sender that sleeps, or is about to, look again.
     pub(crate) fn wake_all_senders(&self) {
         self.ring.disturb_senders();
+        told("wakes all senders");
         self.space_signal.wake(&self.view().header().space_wait.0, true);
     }
 
     /// Sleeps while the receiver's word is as `Ring::arm_receiver` left it.
     pub(crate) fn sleep_as_receiver(&self, nap: Duration) {
-        self.receiver_signal.wait(&self.view().header().receiver_wait.0, 1, nap);
+        let word = &self.view().header().receiver_wait.0;
+        // As the kernel does, and nobody else moves meanwhile.
+        if is_led() && word.load(Relaxed) == 1 && told("receiver sleeps") {
+            return;
+        }
+        self.receiver_signal.wait(word, 1, nap);
     }
 
     /// Sleeps while the senders' word is `armed`, as `Ring::arm_sender` left it.
     pub(crate) fn sleep_as_sender(&self, armed: u32, nap: Duration) {
-        self.space_signal.wait(&self.view().header().space_wait.0, armed, nap);
+        let word = &self.view().header().space_wait.0;
+        if is_led() && word.load(Relaxed) == armed && told("sender sleeps") {
+            return;
+        }
+        self.space_signal.wait(word, armed, nap);
     }
 }
 

@@ -49,6 +49,16 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
         | Order::Compare
         | Order::Torture { .. }
         | Order::Doctor => {}
+        Order::Replay { file, plan, times } => {
+            let mut session = Session::open(options)?;
+            torture::replay(&mut session, &file, &plan, times)?;
+            return session.finish();
+        }
+        Order::Shrink { file, plan } => {
+            let mut session = Session::open(options)?;
+            torture::shrink(&mut session, &file, &plan)?;
+            return session.finish();
+        }
     }
     let mut session = Session::start(options)?;
     if matches!(order, Order::All | Order::Compare) {

@@ -6,7 +6,7 @@
 use std::{
     io::{BufRead, Write, stdin, stdout},
     path::Path,
-    sync::mpsc,
+    sync::{Mutex, OnceLock, PoisonError, mpsc},
     thread,
 };
 
@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     jobs::{
-        alone, attach, idle, latency, memory, ping_pong, promises, throughput, torture, verify,
+        alone, attach, idle, latency, lockstep, memory, ping_pong, promises, throughput, torture,
+        verify,
     },
     ledger::Ledger,
     payload::Bodies,
@@ -22,6 +23,9 @@ use crate::{
     sys::{self, Processor},
     transports::{self, Bound, Floor, Rx, Setup, Transport, Tx, planted},
 };
+
+/// The lines of stdin. Whoever leads a process in lockstep answers to points anywhere in it.
+static COMMANDS: OnceLock<Mutex<mpsc::Receiver<String>>> = OnceLock::new();
 
 /// Runs until stdin closes.
 pub(crate) fn run() -> ! {
@@ -35,7 +39,8 @@ pub(crate) fn run() -> ! {
         }
         std::process::exit(0);
     });
-    let outcome = work(&commands);
+    COMMANDS.get_or_init(|| Mutex::new(commands));
+    let outcome = work();
     if let Err(error) = outcome {
         say(&Reply::Failed { what: format!("{error:#}") });
     }
@@ -69,14 +74,16 @@ fn failed(error: &anyhow::Error) -> Reply {
     Reply::Failed { what: format!("{error:#}") }
 }
 
-fn hear(commands: &mpsc::Receiver<String>) -> Result<Command> {
+fn hear() -> Result<Command> {
+    let commands = COMMANDS.get().context("read from stdin since the start")?;
+    let commands = commands.lock().unwrap_or_else(PoisonError::into_inner);
     let line = commands.recv().context("the orchestrator has gone")?;
     serde_json::from_str(&line).with_context(|| format!("a command: {line}"))
 }
 
 /// From `prepare` to `done`.
-fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
-    let Command::Prepare(job) = hear(commands)? else { bail!("expected prepare") };
+fn work() -> Result<()> {
+    let Command::Prepare(job) = hear()? else { bail!("expected prepare") };
     pin(&job);
     let is_memory = matches!(job.task, Task::Memory { .. });
     let held_bytes = if is_memory { memory::held()? } else { 0 };
@@ -86,7 +93,7 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     let endpoints = bound.iter().flat_map(|bound| bound.endpoints()).collect();
     say(&Reply::Bound { endpoints, limits });
 
-    let Command::Connect { endpoints, limits } = hear(commands)? else { bail!("expected connect") };
+    let Command::Connect { endpoints, limits } = hear()? else { bail!("expected connect") };
     let mut ends = Ends::default();
     if matches!(job.task, Task::Attach { .. }) {
         // What joining takes is what is measured, so nobody has joined before `go`.
@@ -103,8 +110,11 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     let ready = Ready::new(&job, transport, limits, held_bytes)?;
     say(&Reply::Ready);
 
-    let Command::Go { at_ns } = hear(commands)? else { bail!("expected go") };
+    let Command::Go { at_ns } = hear()? else { bail!("expected go") };
     sys::sleep_until(at_ns);
+    if matches!(job.task, Task::Lockstep { .. }) {
+        be_led()?;
+    }
     let before = sys::usage();
     match ready.go(at_ns, &mut ends) {
         Ok(mut report) => {
@@ -115,7 +125,26 @@ fn work(commands: &mpsc::Receiver<String>) -> Result<()> {
     }
     // Until stdin closes: dropping an end here would cut off peers that still drain, and after a
     // failure they would blame the end that is gone.
-    let _ = commands.recv();
+    let _ = hear();
+    Ok(())
+}
+
+/// In lockstep: says where this process stands, and waits for its turn.
+fn stand(at: &str) {
+    say(&Reply::Stands { at: at.to_owned() });
+    if !matches!(hear(), Ok(Command::Turn)) {
+        // The orchestrator has gone, and this process with it.
+        std::process::exit(0);
+    }
+}
+
+/// Has the channel say where it is.
+fn be_led() -> Result<()> {
+    #[cfg(feature = "fault")]
+    ipmpsc::fault::lead(stand);
+    #[cfg(not(feature = "fault"))]
+    bail!("this build has no points to stand at");
+    #[cfg(feature = "fault")]
     Ok(())
 }
 
@@ -220,7 +249,8 @@ impl<'a> Ready<'a> {
         held_bytes: u64,
     ) -> Result<Ready<'a>> {
         let is_kept =
-            matches!(job.task, Task::Verify { .. } | Task::Promises | Task::Torture { .. });
+            matches!(job.task, Task::Verify { .. } | Task::Promises | Task::Torture { .. })
+                || matches!(job.task, Task::Lockstep { .. });
         let ledger = is_kept.then(|| Ledger::open(&job.ledger)).transpose().context("ledger")?;
         let producers = match job.role {
             Role::Consumer => 0..0,
@@ -295,6 +325,10 @@ impl<'a> Ready<'a> {
                 torture::produce(job, largest, self.ledger()?, ends.tx()?)
             }
             Task::Torture { largest } => torture::consume(job, largest, ends.rx()?),
+            Task::Lockstep { largest, messages } if job.role == Role::Producer => {
+                lockstep::produce(job, (largest, messages), self.ledger()?, ends.tx()?, stand)
+            }
+            Task::Lockstep { largest, .. } => lockstep::consume(job, largest, ends.rx()?, stand),
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod alone;
 pub(crate) mod attach;
 pub(crate) mod idle;
 pub(crate) mod latency;
+pub(crate) mod lockstep;
 pub(crate) mod memory;
 pub(crate) mod ping_pong;
 pub(crate) mod promises;

@@ -6,6 +6,7 @@ mod conformance;
 mod doctor;
 mod inspect;
 mod points;
+mod replay;
 mod report;
 mod screens;
 mod verify;
@@ -45,7 +46,8 @@ impl Run {
     fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
         command.args(words.split_whitespace());
-        if words != "transports" && words != "transports --json" {
+        let first = words.split_whitespace().next().unwrap_or_default();
+        if !["transports", "replay", "shrink"].contains(&first) {
             command.arg("--out").arg(self.out());
         }
         command.env(MARK, self.folder.path()).stdin(Stdio::null());

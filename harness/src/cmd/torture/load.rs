@@ -12,7 +12,12 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rustix::process::Signal;
 
-use super::watch::{Fault, Waits, Watch};
+use super::{
+    evidence::Evidence,
+    failure,
+    trial::Trial,
+    watch::{Fault, Waits, Watch},
+};
 use crate::{
     checks::balance,
     child::{Crew, INTERRUPTED, Plan, Trouble, Worker, dismiss, done},
@@ -20,6 +25,7 @@ use crate::{
     journal::{Journal, LIVES},
     ledger::{Ledger, Line},
     payload::mix,
+    plan::{self, Deed, Way, Who},
     protocol::{Command, Limits, Reply, Report, Role, Task},
     record::{Row, TimelineRow, TortureRow},
     scenario::{SILENCE_MAX_MS, TORTURE_RINGS},
@@ -97,45 +103,82 @@ fn step(
     };
     let name = format!("{name}, producers {producers}, {ring_bytes} byte ring ({transport})");
     session.progress.step(&name);
-    let seed = mix(session.options.seed ^ ring_bytes ^ u64::from(producers));
+    // Half of them, as a plan's numbers have a sign.
+    let seed = mix(session.options.seed ^ ring_bytes ^ u64::from(producers)) >> 1;
     let channel = Channel { ring_bytes, message_max: ring_bytes, producers, seed };
     let largest = usize::try_from(ring_bytes - TYPED_EXTRA)?;
     let plan = session.plan(transport, Task::Torture { largest }, channel);
-    let outcome = round(&plan, enough);
+    let evidence = failure::evidence(session)?;
+    let (trial, rows) = round(&as_plan(&plan, largest), &plan, Some(enough), evidence.as_ref());
     session.clear(&plan);
-    match outcome {
-        Ok((row, mut timeline)) => {
+    match rows {
+        Some((row, mut timeline)) => {
             session.pass();
             reached.add(&row);
             timeline.name = name;
             session.record(&Row::Torture(row))?;
             session.record(&Row::Timeline(timeline))
         }
-        Err(trouble) => session.fail_with(&trouble, "torture", &name, transport),
+        None => failure::report(session, &name, &trial, evidence.as_ref()),
     }
 }
 
-/// One ring's share of the faults, from spawning to the books.
-fn round(plan: &Plan, enough: Enough) -> Result<(TortureRow, TimelineRow), Trouble> {
-    let mut field = Field::open(plan)?;
-    let (began, mut faults) = (Instant::now(), 0);
-    while match enough {
-        Enough::Faults(count) => faults < count,
-        Enough::After(time) => began.elapsed() < time,
-    } && !field.is_worn_out()
-    {
-        field.strike()?;
-        faults += 1;
+/// What a later `replay` is told, as far as it is known before the faults are.
+fn as_plan(plan: &Plan, longest: usize) -> plan::Plan {
+    plan::Plan {
+        note: String::new(),
+        way: Way::Load,
+        transport: plan.transport.clone(),
+        ring_bytes: plan.setup.ring_bytes,
+        producers: plan.setup.producers,
+        messages: 0,
+        longest,
+        seed: plan.seed,
+        schedule: Vec::new(),
+        faults: Vec::new(),
     }
-    field.close()?.row(plan)
+}
+
+/// The faults of a plan once more.
+pub(super) fn again(plan: &plan::Plan, crew: &Plan, evidence: Option<&Evidence>) -> Trial {
+    round(plan, crew, None, evidence).0
+}
+
+/// From spawning to the books: the plan's faults or, if it is to be enough, drawn ones.
+fn round(
+    script: &plan::Plan,
+    plan: &Plan,
+    enough: Option<Enough>,
+    evidence: Option<&Evidence>,
+) -> (Trial, Option<(TortureRow, TimelineRow)>) {
+    let mut trial = Trial::new(script);
+    let rows = Field::open(plan).and_then(|mut field| {
+        let ended = field.strikes(&script.faults, enough).and_then(|()| field.hear_out());
+        if enough.is_some() {
+            trial.plan.faults = field.struck.iter().map(|(_, fault)| fault.clone()).collect();
+        }
+        trial.history = field.history();
+        if ended.is_err() {
+            trial.keep(evidence, &plan.setup.path("ring"), &field.processes());
+        }
+        let rows = field.close(ended?).row(plan);
+        if rows.is_err() {
+            trial.keep(evidence, &plan.setup.path("ring"), &[]);
+        }
+        rows
+    });
+    match rows {
+        Ok(rows) => (trial, Some(rows)),
+        Err(trouble) => (Trial { verdict: Err(trouble), ..trial }, None),
+    }
 }
 
 /// A killed producer's line, as it left it.
 #[derive(Clone, Copy, Debug)]
-struct Grave {
-    producer: u32,
-    incarnation: u32,
-    line: Line,
+pub(super) struct Grave {
+    pub(super) producer: u32,
+    pub(super) incarnation: u32,
+    pub(super) line: Line,
 }
 
 /// The load, and what has become of it so far.
@@ -152,6 +195,8 @@ struct Field<'a> {
     limits: Limits,
     graves: Vec<Grave>,
     watch: Watch,
+    /// The faults so far, and when they struck.
+    struck: Vec<(u64, plan::Fault)>,
     /// How far the consumer was when last looked at, and until when it must have moved on.
     seen: (u64, Deadline),
 }
@@ -179,8 +224,47 @@ impl<'a> Field<'a> {
             limits,
             graves: Vec::new(),
             watch,
+            struck: Vec::new(),
             seen: (0, Deadline::after(PATIENCE)),
         })
+    }
+
+    /// These faults, or drawn ones until it is enough.
+    fn strikes(&mut self, faults: &[plan::Fault], enough: Option<Enough>) -> Result<(), Trouble> {
+        let Some(enough) = enough else {
+            return faults.iter().try_for_each(|fault| self.strike(fault));
+        };
+        let began = Instant::now();
+        while match enough {
+            Enough::Faults(count) => (self.struck.len() as u64) < count,
+            Enough::After(time) => began.elapsed() < time,
+        } && !self.is_worn_out()
+        {
+            let fault = self.draw();
+            self.strike(&fault)?;
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> plan::Fault {
+        let redelivers = self.redelivers();
+        let fault = Fault::draw(&mut self.random, redelivers);
+        let random = &mut self.random;
+        let victim = random.random_range(0..self.plan.setup.producers);
+        let (at, passage) = (None, 1);
+        let early = random.random_bool(1.0 / EARLY_EVERY as f64);
+        let after_us = random.random_range(0..=PAUSE_MAX_US);
+        // Short ones mostly, and some past the others' naps.
+        let time = random.random_range(0..=FREEZE_MAX_US.isqrt()).pow(2);
+        let (who, deed) = match fault {
+            Fault::KillProducer => (Who::Producer(victim), Deed::Kill),
+            Fault::KillFrozenProducer => (Who::Producer(victim), Deed::KillStopped),
+            Fault::FreezeProducer => (Who::Producer(victim), Deed::Freeze),
+            Fault::FreezeConsumer => (Who::Consumer, Deed::Freeze),
+            Fault::KillConsumer => (Who::Consumer, Deed::Kill),
+        };
+        let for_us = if deed == Deed::Kill { 0 } else { time };
+        plan::Fault { who, deed, at, passage, early, after_us, for_us }
     }
 
     fn waits(&self) -> Waits {
@@ -194,37 +278,36 @@ impl<'a> Field<'a> {
     }
 
     /// One fault, somewhere in the victim's work, and what heals it.
-    fn strike(&mut self) -> Result<(), Trouble> {
-        let redelivers = self.redelivers();
-        let fault = Fault::draw(&mut self.random, redelivers);
-        let victim = self.random.random_range(0..self.producers.len());
-        let producer = u32::try_from(victim).expect("args keeps producers below 256");
-        if !self.random.random_bool(1.0 / EARLY_EVERY as f64) {
-            self.await_first_send(victim, producer)?;
+    fn strike(&mut self, fault: &plan::Fault) -> Result<(), Trouble> {
+        let (victim, producer) = match fault.who {
+            Who::Producer(producer) => (Some(producer as usize), producer),
+            Who::Consumer => (None, 0),
+        };
+        if !fault.early {
+            self.await_first_send(producer as usize, producer)?;
         }
-        let pause = self.random.random_range(0..=PAUSE_MAX_US);
-        thread::sleep(Duration::from_micros(pause));
+        thread::sleep(Duration::from_micros(fault.after_us));
         self.look_around()?;
+        self.struck.push((self.watch.elapsed_ns(), fault.clone()));
         let waits = self.waits();
-        self.watch.strikes(fault, waits);
-        match fault {
-            Fault::KillProducer => self.kill_producer(victim, producer),
-            Fault::KillFrozenProducer => {
-                self.freeze(Some(victim))?;
-                self.kill_producer(victim, producer)
-            }
-            Fault::FreezeProducer => {
-                self.freeze(Some(victim))?;
-                self.producers[victim].0.signal(Signal::CONT);
-                Ok(())
-            }
-            Fault::FreezeConsumer => {
-                self.freeze(None)?;
-                self.consumer.signal(Signal::CONT);
-                Ok(())
-            }
-            Fault::KillConsumer => self.kill_consumer(),
+        let kind = match (fault.deed, victim) {
+            (Deed::Kill, Some(_)) => Fault::KillProducer,
+            (Deed::Kill | Deed::KillStopped, None) => Fault::KillConsumer,
+            (Deed::KillStopped, Some(_)) => Fault::KillFrozenProducer,
+            (Deed::Freeze, Some(_)) => Fault::FreezeProducer,
+            (Deed::Freeze, None) => Fault::FreezeConsumer,
+        };
+        self.watch.strikes(kind, waits);
+        if fault.deed != Deed::Kill {
+            self.freeze(victim, Duration::from_micros(fault.for_us))?;
         }
+        match (fault.deed, victim) {
+            (Deed::Freeze, Some(victim)) => self.producers[victim].0.signal(Signal::CONT),
+            (Deed::Freeze, None) => self.consumer.signal(Signal::CONT),
+            (_, Some(victim)) => return self.kill_producer(victim, producer),
+            (_, None) => return self.kill_consumer(),
+        }
+        Ok(())
     }
 
     /// Whether this form shows a message before it gives it back, so that none is lost with its
@@ -234,17 +317,15 @@ impl<'a> Field<'a> {
     }
 
     /// Stops a producer, or the consumer, for some time.
-    fn freeze(&mut self, producer: Option<usize>) -> Result<(), Trouble> {
+    fn freeze(&mut self, producer: Option<usize>, time: Duration) -> Result<(), Trouble> {
         let victim = producer.map_or(&self.consumer, |victim| &self.producers[victim].0);
         victim.signal(Signal::STOP);
-        // Short ones mostly, and some past the others' naps.
-        let time = self.random.random_range(0..=FREEZE_MAX_US.isqrt()).pow(2);
-        let until = Instant::now() + Duration::from_micros(time);
+        let until = Instant::now() + time;
         while Instant::now() < until {
             self.look_around()?;
             thread::sleep(Duration::from_millis(1).min(until - Instant::now().min(until)));
         }
-        self.watch.thawed(Duration::from_micros(time));
+        self.watch.thawed(time);
         Ok(())
     }
 
@@ -331,13 +412,13 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// Ends the load and hears the survivors out.
-    fn close(mut self) -> Result<Closed, Trouble> {
+    /// Ends the load and hears the survivors out: what the last consumer says.
+    fn hear_out(&mut self) -> Result<Report, Trouble> {
         let waits = self.waits();
         self.watch.settles(&waits);
         self.ledger.stop();
         let deadline = Deadline::after(PATIENCE);
-        let consumer = loop {
+        loop {
             // A producer's fault comes first, as it would leave the consumer waiting.
             for (worker, _) in &mut self.producers {
                 if let Some(Err(trouble)) = worker.try_hear() {
@@ -346,19 +427,52 @@ impl<'a> Field<'a> {
             }
             match self.consumer.try_hear() {
                 Some(Ok(Reply::Bound { .. } | Reply::Ready)) => {}
-                Some(reply) => break done(&self.consumer, reply?)?,
+                Some(reply) => return done(&self.consumer, reply?),
                 None if deadline.left().is_zero() => {
                     return Err(Trouble::Failed("the last messages did not arrive".into()));
                 }
                 None => thread::sleep(Duration::from_millis(1)),
             }
-        };
+        }
+    }
+
+    /// Lets the workers go.
+    fn close(self, consumer: Report) -> Closed {
         let (workers, lives) = self.producers.into_iter().unzip();
         let mut workers: Vec<Worker> = workers;
         workers.push(self.consumer);
         dismiss(workers);
         let (ledger, graves, watch) = (self.ledger, self.graves, self.watch);
-        Ok(Closed { ledger, graves, lives, watch, consumer })
+        Closed { ledger, graves, lives, watch, consumer }
+    }
+
+    fn processes(&self) -> Vec<(String, u32)> {
+        let producers = (0..).zip(&self.producers);
+        let named = producers.map(|(number, (worker, _))| (format!("p{number}"), worker.pid()));
+        named.chain([("c".into(), self.consumer.pid())]).collect()
+    }
+
+    /// When each fault struck, and what each producer has sent and the consumer received.
+    fn history(&self) -> Vec<String> {
+        let struck = self.struck.iter().map(|(at_ns, fault)| {
+            let plan::Fault { who, deed, .. } = fault;
+            format!("{:>10.3} ms  {who:<4} {deed:?}", *at_ns as f64 / 1e6)
+        });
+        let living = (0..).zip(&self.producers).map(|(producer, &(_, incarnation))| Grave {
+            producer,
+            incarnation,
+            line: self.ledger.line(producer),
+        });
+        let books = self.graves.iter().copied().chain(living).map(|grave| {
+            let Grave { producer, incarnation, line } = grave;
+            format!(
+                "p{producer}.{incarnation}: {} intended, {} acknowledged, {} received",
+                line.intended,
+                line.acknowledged,
+                self.watch.received(producer, incarnation)
+            )
+        });
+        struck.chain(books).collect()
     }
 }
 

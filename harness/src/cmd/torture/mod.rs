@@ -1,14 +1,23 @@
 //! Faults on purpose, each with what must hold all the same.
 
+mod evidence;
+mod failure;
 mod load;
+mod lockstep;
 mod matrix;
+mod replay;
+mod schedules;
 mod sweep;
+mod trial;
 mod watch;
+
+use std::path::Path;
 
 use anyhow::Result;
 
 use crate::{
     args::{Faults, Sweep},
+    plan::Plan,
     record::Places,
     session::Session,
 };
@@ -28,6 +37,22 @@ pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<
         _ if faults.matrix => matrix::run(session, &faults.only),
         Some(Sweep::Instructions) => sweep::run(session, Places::Instructions, &faults.only),
         Some(Sweep::Points) => sweep::run(session, Places::Points, &faults.only),
-        None => load::run(session, kills, session.options.duration),
+        None => match faults.lockstep {
+            Some(schedules) => schedules::run(session, schedules),
+            None => {
+                schedules::kept(session)?;
+                load::run(session, kills, session.options.duration)
+            }
+        },
     }
+}
+
+/// How often a plan fails.
+pub(crate) fn replay(session: &mut Session, path: &Path, plan: &Plan, times: u32) -> Result<()> {
+    replay::replay(session, path, plan, times)
+}
+
+/// A plan made small.
+pub(crate) fn shrink(session: &mut Session, path: &Path, plan: &Plan) -> Result<()> {
+    replay::shrink_plan(session, path, plan)
 }

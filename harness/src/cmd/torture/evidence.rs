@@ -1,0 +1,77 @@
+//! What a failure leaves behind, one folder each: the plan, the history, the ring as it was and as
+//! `inspect` reads it, and what the kernel knows of each process before it is killed.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{child::itself, plan::Plan};
+
+/// The files of `/proc/PID` that say where a process is; not every system shows each.
+const FILES: [&str; 6] = ["status", "wchan", "syscall", "stack", "maps", "limits"];
+
+/// Where the evidence of one trial goes, should it fail.
+#[derive(Clone, Debug)]
+pub(super) struct Evidence {
+    folder: PathBuf,
+}
+
+impl Evidence {
+    /// Into this folder, without what an earlier run has left there.
+    pub(super) fn at(folder: PathBuf) -> Result<Evidence> {
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("clear {}", folder.display()))
+            }
+            _ => Ok(Evidence { folder }),
+        }
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Copies the ring and describes the processes, of which each has a name and an id.
+    pub(super) fn take(&self, ring: &Path, processes: &[(String, u32)]) -> Result<()> {
+        fs::create_dir_all(&self.folder).context("a folder for the evidence")?;
+        fs::copy(ring, self.folder.join("ring.bin")).context("copy the ring")?;
+        let listing = itself("inspect")?.arg(ring).output().context("inspect the ring")?;
+        fs::write(self.folder.join("ring.txt"), [listing.stdout, listing.stderr].concat())?;
+        for (name, pid) in processes {
+            fs::write(self.folder.join(format!("process-{name}.txt")), described(*pid))?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what was done, and gives the path of the plan.
+    pub(super) fn tell(&self, plan: &Plan, history: &[String]) -> Result<PathBuf> {
+        fs::create_dir_all(&self.folder).context("a folder for the evidence")?;
+        let lines: String = history.iter().flat_map(|line| [line, "\n"]).collect();
+        fs::write(self.folder.join("history.txt"), lines)?;
+        let path = self.folder.join("plan.toml");
+        fs::write(&path, plan.text())?;
+        Ok(path)
+    }
+}
+
+/// The command that shows a failure again; a planted bug has to be planted again.
+pub(super) fn replay_command(plan: &Path, times: u32) -> String {
+    let mutant = std::env::var("IPMPSC_MUTANT").ok().filter(|_| cfg!(feature = "mutant"));
+    let mutant = mutant.map_or(String::new(), |name| format!("IPMPSC_MUTANT={name} "));
+    format!("{mutant}harness replay {} --times {times}", plan.display())
+}
+
+fn described(pid: u32) -> String {
+    let mut text = String::new();
+    for file in FILES {
+        let read = fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let read = read.unwrap_or_else(|error| format!("not shown: {error}"));
+        writeln!(text, "== {file}\n{}\n", read.trim_end()).expect("a string takes all");
+    }
+    text
+}
