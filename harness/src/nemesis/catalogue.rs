@@ -3,16 +3,19 @@
 use super::{
     Alone, Entry, Field,
     How::{self, Crate, Load, No, Swept},
-    both::{old, ours},
+    around, both,
 };
 
 /// A scenario of one process over both crates: whether 0.5.1 is known to fail, what ours documents
 /// instead of surviving, and whether it needs a tiny file system.
 macro_rules! alone {
     ($scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
+        alone!(both, $scenario, $old_fails, $documented, $tiny)
+    };
+    ($file:ident, $scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
         How::Alone(Alone {
-            ours: ours::$scenario,
-            old: old::$scenario,
+            ours: $file::ours::$scenario,
+            old: $file::old::$scenario,
             old_fails: $old_fails,
             documented: $documented,
             tiny: $tiny,
@@ -25,7 +28,7 @@ const fn entry(id: &'static str, fault: &'static str, how: How) -> Entry {
 }
 
 /// Every row.
-pub(crate) const CATALOGUE: [Entry; 109] = [
+pub(crate) const CATALOGUE: [Entry; 111] = [
     entry("P1", "producer killed before its claim", Swept("send")),
     entry("P2", "killed with the claim word", Swept("send")),
     entry(
@@ -47,11 +50,7 @@ pub(crate) const CATALOGUE: [Entry; 109] = [
         "two killed side by side",
         Crate("senders_killed_side_by_side_do_not_hold_up_the_one_behind_them"),
     ),
-    entry(
-        "P14",
-        "all killed at once",
-        Crate("all_senders_killed_at_once_leave_every_message_they_sent"),
-    ),
+    entry("P14", "all producers killed at once", How::Field(Field::KillAll)),
     entry("P15", "killed while it attaches", Swept("attach to send")),
     entry("P16", "killed while it leaves", Swept("leave")),
     entry(
@@ -100,6 +99,7 @@ pub(crate) const CATALOGUE: [Entry; 109] = [
     entry("C11", "restart into leftovers", Load("kill consumer")),
     entry("C12", "killed at every instruction of a receive", Swept("receive")),
     entry("C13", "message that cannot be decoded", alone!(undecodable, true, None, false)),
+    entry("C14", "slow consumer", How::Field(Field::SlowConsumer)),
     entry(
         "F1",
         "file truncated in use",
@@ -130,7 +130,7 @@ pub(crate) const CATALOGUE: [Entry; 109] = [
         "file of another user, or writable by others",
         Crate("a_file_that_others_may_write_is_trusted_only_if_asked"),
     ),
-    entry("F14", "no permission", Crate("another_users_ring_opens_only_if_both_agree")),
+    entry("F14", "file system read-only", alone!(around, read_only, false, None, true)),
     entry(
         "F15",
         "locks refused by the system",
@@ -205,19 +205,16 @@ pub(crate) const CATALOGUE: [Entry; 109] = [
     entry("R4", "more senders than slots, who come and go", alone!(churn, false, None, false)),
     entry("R5", "signals all the time", alone!(signal_storm, false, None, false)),
     entry("R6", "send from a signal handler", No("documented as not allowed")),
-    entry(
-        "R7",
-        "wall clock steps",
-        No("would step this machine's clock; every wait is on the monotonic one"),
-    ),
+    entry("R7", "wall clock steps", alone!(around, clock_steps, true, None, false)),
     entry("R8", "suspend", No("needs a machine that sleeps")),
     entry("R9", "longest timeout", alone!(longest_timeout, true, None, false)),
-    entry("R10", "no futex", No("needs a seccomp filter; by the code it polls then")),
+    entry("R10", "no futex", alone!(around, no_futex, true, None, false)),
     entry(
         "R11",
         "large positions",
         Crate("a_thousand_messages_pass_positions_of_any_size_in_order"),
     ),
+    entry("R12", "waits woken for nothing", alone!(around, woken_for_nothing, false, None, false)),
     entry("L1", "fork with an open sender", Crate("a_sender_works_on_both_sides_of_a_fork")),
     entry(
         "L2",
@@ -265,7 +262,7 @@ pub(crate) const CATALOGUE: [Entry; 109] = [
     entry("M10", "two receives on one context", alone!(received_twice, true, None, false)),
     entry("M11", "all sizes, all alignments", Load("kill producer")),
     entry("M12", "process ids shared by namespaces", No("no process id decides anything")),
-    entry("M13", "group-writable ring of two users", No("needs a second user of this machine")),
+    entry("M13", "ring of two users", Crate("another_users_ring_opens_only_if_both_agree")),
     entry("M14", "Windows", No("not Linux")),
     entry("M15", "wine", No("not Linux")),
 ];

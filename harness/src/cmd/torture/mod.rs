@@ -2,6 +2,7 @@
 
 mod load;
 mod matrix;
+mod suite;
 mod sweep;
 mod watch;
 
