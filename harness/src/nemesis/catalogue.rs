@@ -92,11 +92,7 @@ pub(crate) const CATALOGUE: [Entry; 111] = [
     entry("C4", "killed with a borrowed message", Load("kill consumer")),
     entry("C5", "killed while it frees space", Swept("sender asleep")),
     entry("C6", "killed while it recovers a record", Swept("recover")),
-    entry(
-        "C7",
-        "consumer never comes back",
-        Crate("a_full_ring_whose_receiver_was_killed_is_an_error_and_not_a_hang"),
-    ),
+    entry("C7", "consumer killed, and none comes back", How::Field(Field::LoseConsumer)),
     entry("C8", "second consumer", alone!(second_receiver, true, None, false)),
     entry("C9", "old consumer stopped, new one started", Swept("receive")),
     entry("C10", "consumer stopped while the ring fills", How::Field(Field::FreezeConsumer)),

@@ -57,6 +57,8 @@ pub(crate) enum Field {
     KillAll,
     FreezeProducer,
     FreezeConsumer,
+    /// It is killed, and nobody takes its place.
+    LoseConsumer,
     /// It runs a tenth of the time.
     SlowConsumer,
     /// All are put on one processor, and producers killed there.

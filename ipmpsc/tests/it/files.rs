@@ -374,16 +374,19 @@ fn sweep(part: usize) {
             }
             drop(sender);
             let words = Words::of(&path);
-            let change = |old| Some(old & kept ^ flipped);
+            let change = || {
+                let byte = words.byte(byte);
+                byte.store(byte.load(Relaxed) & kept ^ flipped, Relaxed);
+            };
             if is_late {
                 let ends = (Sender::new(ring.clone()), Receiver::new(ring));
                 assert_eq!(ends.1.recv::<u64>().expect("sound"), 0);
-                words.byte(byte).fetch_update(Relaxed, Relaxed, change).expect("always some");
+                change();
                 use_without_waiting(ends);
                 continue;
             }
             drop(ring);
-            words.byte(byte).fetch_update(Relaxed, Relaxed, change).expect("always some");
+            change();
             // Opened after the change, as by one who comes late.
             if let Ok(ring) = SharedRingBuffer::open(&path) {
                 use_without_waiting((Sender::new(ring.clone()), Receiver::new(ring)));

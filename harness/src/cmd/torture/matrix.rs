@@ -167,7 +167,7 @@ fn judge(
 ) -> Result<()> {
     let (documented, old_fails) = match entry.how {
         How::Alone(alone) => (alone.documented, alone.old_fails),
-        How::Field(field) => (None, field == Field::KillProducers),
+        How::Field(field) => (None, matches!(field, Field::KillProducers | Field::LoseConsumer)),
         _ => (None, false),
     };
     let name = format!("{} {}", entry.id, entry.fault);
@@ -341,6 +341,9 @@ impl Trial {
             trial.kill_all()?;
             return Ok(trial.lost().map(|note| (Verdict::Loses, note)));
         }
+        if field == Field::LoseConsumer {
+            return Ok(trial.lose_consumer().map(|note| (Verdict::Blocks, note)));
+        }
         if !trial.strike(field)? {
             return Ok(Some((Verdict::Blocks, format!("no message for {STILL:?} after it"))));
         }
@@ -364,10 +367,27 @@ impl Trial {
         }
     }
 
+    /// Kills the consumer for good: every producer is told, or finds room for its last messages.
+    /// Who is neither waits for ever.
+    fn lose_consumer(&mut self) -> Option<String> {
+        self.crew.consumer.kill();
+        // To fill the channel, and to ask who lives.
+        thread::sleep(FREEZE);
+        self.ledger.stop();
+        let deadline = Deadline::after(STILL);
+        let producers = &mut self.crew.producers;
+        while !producers.is_empty() && !deadline.left().is_zero() {
+            producers.retain_mut(|producer| producer.try_hear().is_none());
+            thread::sleep(Duration::from_millis(1));
+        }
+        let count = producers.len();
+        (count > 0).then(|| format!("{count} of {PRODUCERS} producers wait for ever"))
+    }
+
     /// Does it; true if messages go on.
     fn strike(&mut self, field: Field) -> Result<bool, Trouble> {
         match field {
-            Field::KillAll => unreachable!("nothing goes on after it"),
+            Field::KillAll | Field::LoseConsumer => unreachable!("nothing goes on after it"),
             Field::SlowConsumer => {
                 for _ in 0..TURNS {
                     self.crew.consumer.signal(Signal::STOP);
