@@ -14,6 +14,15 @@ pub(crate) mod trace;
 #[cfg(target_os = "linux")]
 pub(crate) mod signals;
 
+#[cfg(target_os = "linux")]
+pub(crate) mod refusal;
+
+#[cfg(target_os = "linux")]
+pub(crate) mod wakes;
+
+#[cfg(all(target_os = "linux", feature = "fault"))]
+pub(crate) mod clock;
+
 use std::{
     ffi::CString,
     fs::{File, OpenOptions},

@@ -47,22 +47,22 @@ pub(crate) fn produce(
         key(sequence).fill(&mut message[..len]);
         hash = roll(hash, sequence, len);
         ledger.intend(job.producer, sequence);
-        send(tx, &message[..len])?;
+        send(tx, &message[..len], ledger)?;
         ledger.acknowledge(job.producer, sequence, hash);
         sequence += 1;
     }
     let end = key(sequence | END);
     let len = torture_len(end, largest);
     end.fill(&mut message[..len]);
-    send(tx, &message[..len])?;
+    send(tx, &message[..len], ledger)?;
     Ok(Report { messages: sequence, ..Report::default() })
 }
 
-/// Sends, waiting for the heir of a consumer that was killed.
-fn send(tx: &mut dyn Tx, message: &[u8]) -> Result<()> {
+/// Sends, waiting for the heir of a consumer that was killed. None comes once the load is over.
+fn send(tx: &mut dyn Tx, message: &[u8], ledger: &Ledger) -> Result<()> {
     loop {
         match tx.send(message) {
-            Err(SendError::ReceiverGone) => thread::sleep(HEIR_COMES),
+            Err(SendError::ReceiverGone) if !ledger.stopped() => thread::sleep(HEIR_COMES),
             sent => return Ok(sent?),
         }
     }

@@ -73,14 +73,14 @@ macro_rules! scenarios {
             };
 
             const RING: u32 = 64 << 10;
-            const LONG: Duration = Duration::from_millis(500);
-            const SHORT: Duration = Duration::from_millis(10);
+            pub(in crate::nemesis) const LONG: Duration = Duration::from_millis(500);
+            pub(in crate::nemesis) const SHORT: Duration = Duration::from_millis(10);
             /// Senders, more than there are slots for.
             const CHURN: u64 = 300;
             /// Long enough for a thousand signals.
-            const STORM: Duration = Duration::from_millis(100);
+            pub(in crate::nemesis) const STORM: Duration = Duration::from_millis(100);
 
-            type Verdict = Result<(), Broken>;
+            pub(in crate::nemesis) type Verdict = Result<(), Broken>;
 
             impl From<Error> for Broken {
                 fn from(error: Error) -> Broken {
@@ -93,7 +93,7 @@ macro_rules! scenarios {
                 Ok(setrlimit(resource, limit).map_err(std::io::Error::from)?)
             }
 
-            fn at(folder: &Path) -> String {
+            pub(in crate::nemesis) fn at(folder: &Path) -> String {
                 folder.join("ring").display().to_string()
             }
 
@@ -101,13 +101,13 @@ macro_rules! scenarios {
                 SharedRingBuffer::create(&at(folder), RING)
             }
 
-            fn both(folder: &Path) -> Result<(Sender, Receiver), Error> {
+            pub(in crate::nemesis) fn both(folder: &Path) -> Result<(Sender, Receiver), Error> {
                 let ring = ring(folder)?;
                 Ok((Sender::new(SharedRingBuffer::open(&at(folder))?), Receiver::new(ring)))
             }
 
             /// A message still goes through.
-            fn passes(tx: &Sender, rx: &Receiver) -> Verdict {
+            pub(in crate::nemesis) fn passes(tx: &Sender, rx: &Receiver) -> Verdict {
                 if !tx.send_timeout(&41_u64, LONG)? {
                     return Err(Broken::Blocks("the next send".into()));
                 }
@@ -169,6 +169,14 @@ macro_rules! scenarios {
                     if SharedRingBuffer::open(&at(folder)).is_ok() {
                         return Err(Broken::Corrupts(format!("opened a file of {first:02x?}..")));
                     }
+                }
+                // A ring but for its version: an older one, a newer one, the other byte order.
+                for version in [0_u32, 2, 1_u32.swap_bytes()] {
+                    drop(ring(folder)?);
+                    let file = File::options().write(true).open(at(folder))?;
+                    file.write_all_at(&version.to_le_bytes(), 8)?;
+                    let opened = SharedRingBuffer::open(&at(folder));
+                    is(opened.is_err(), &format!("opened a ring of version {version}"))?;
                 }
                 Ok(())
             }

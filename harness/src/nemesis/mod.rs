@@ -1,6 +1,7 @@
 //! The catalogue of faults: for each row how it is brought about here, or why it is not, and what
 //! must hold.
 
+mod around;
 mod both;
 mod catalogue;
 
@@ -52,8 +53,14 @@ pub(crate) struct Alone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     KillProducers,
+    /// All of them at once; what they had sent arrives.
+    KillAll,
     FreezeProducer,
     FreezeConsumer,
+    /// It is killed, and nobody takes its place.
+    LoseConsumer,
+    /// It runs a tenth of the time.
+    SlowConsumer,
     /// All are put on one processor, and producers killed there.
     OneProcessor,
     /// All are stopped and resumed at once, again and again.
@@ -67,6 +74,8 @@ pub(crate) enum Broken {
     Loses(String),
     Corrupts(String),
     Dies(String),
+    /// It could not be brought about on this machine.
+    NotHere(String),
 }
 
 impl From<std::io::Error> for Broken {
@@ -93,6 +102,8 @@ mod tests {
     fn every_id_of_the_design_is_there_once() {
         let counts =
             [("P", 21), ("S", 8), ("C", 13), ("F", 17), ("H", 13), ("R", 11), ("L", 11), ("M", 15)];
+        // What the design has as nemeses, without an id.
+        let more = ["C14", "R12"];
         for (group, count) in counts {
             for number in 1..=count {
                 let id = format!("{group}{number}");
@@ -100,7 +111,9 @@ mod tests {
                 assert_eq!(found, 1, "{id}");
             }
         }
-        assert_eq!(CATALOGUE.len(), counts.iter().map(|(_, count)| count).sum::<usize>());
+        let all = counts.iter().map(|(_, count)| count).sum::<usize>();
+        assert!(more.iter().all(|id| find(id).is_some()));
+        assert_eq!(CATALOGUE.len(), all + more.len());
     }
     #[test]
     fn the_tests_and_acts_it_names_exist() {

@@ -202,6 +202,23 @@ fn a_fault_has_a_verdict_for_each_crate_and_the_list_shows_it() {
 }
 
 #[test]
+fn what_the_system_and_a_dead_consumer_do_is_survived_and_0_5_1_waits_for_the_dead() {
+    let verdict = |id: &str, transport: &str| {
+        let line = format!("torture --matrix --only {id} --transport {transport} --json");
+        let output = Run::new().output(&line);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let rows = json_lines(&String::from_utf8_lossy(&output.stdout));
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        rows[0]["verdict"].as_str().expect("a word").to_owned()
+    };
+    for id in ["R10", "R12", "C7", "P14"] {
+        assert_eq!(verdict(id, "ipmpsc"), "survives", "{id}");
+    }
+    assert_eq!(verdict("C7", "ipmpsc-0.5.1"), "blocks");
+    assert_eq!(verdict("P14", "pipe"), "survives");
+}
+
+#[test]
 fn an_interrupt_reaps_everything_and_still_reports() {
     let run = Run::new();
     let mut child = run.spawn("compare --for 10m");

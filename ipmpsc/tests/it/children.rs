@@ -35,6 +35,8 @@ fn entry() {
         #[cfg(windows)]
         Some(("windows", role)) => crate::windows::child(role, args),
         #[cfg(target_os = "linux")]
+        Some(("ends", role)) => crate::ends::child(role, args),
+        #[cfg(target_os = "linux")]
         Some(("forks", role)) => crate::forks::child(role, args),
         #[cfg(target_os = "linux")]
         Some(("refusals", role)) => crate::refusals::child(role, args),

@@ -87,7 +87,8 @@ fn a_header_that_makes_no_sense_is_told_by_its_own_error() {
     assert!(matches!(opened_after(put(0, &magic)), Error::IncompatibleRingBuffer));
     let forming = opened_after(put(0, &[0; 8]));
     assert!(matches!(forming, Error::NotReady), "{forming:?}");
-    for version in [0, 2, u32::MAX] {
+    // The last one is what another byte order would make of this version.
+    for version in [0, 2, u32::MAX, 1_u32.swap_bytes()] {
         let error = opened_after(put(8, &version.to_le_bytes()));
         let right =
             matches!(error, Error::VersionMismatch { found, expected: 1 } if found == version);
@@ -335,42 +336,77 @@ fn words_poked_under_way_are_an_error_or_a_wait_in_time() {
     child.finish();
 }
 
-/// Every byte of the words that matter, with five values each; with two where making a ring takes
-/// wine 20 ms.
+/// What happens to a byte: what is kept of it, and what is flipped then.
+const CHANGES: [(u8, u8); 13] = [
+    (0, 0),
+    (0, 1),
+    (0, 0x7f),
+    (0, 0x80),
+    (0, 0xff),
+    (0xff, 1),
+    (0xff, 1 << 1),
+    (0xff, 1 << 2),
+    (0xff, 1 << 3),
+    (0xff, 1 << 4),
+    (0xff, 1 << 5),
+    (0xff, 1 << 6),
+    (0xff, 1 << 7),
+];
+
+/// Every byte of the words that matter, with five values each and each of its bits flipped, before
+/// a ring is opened and after; with two values where making a ring takes wine 20 ms.
 fn sweep(part: usize) {
-    let values: &[u8] =
-        if cfg!(target_os = "linux") { &[0, 1, 0x7f, 0x80, 0xff] } else { &[1, 0xff] };
+    let is_late: &[bool] = if cfg!(target_os = "linux") { &[false, true] } else { &[false] };
+    let changes = if cfg!(target_os = "linux") { &CHANGES[..] } else { &[(0, 1), (0, 0xff)] };
     let data = data_offset(4);
     let bytes = (0..640).chain(1024..1072).chain(data..data + 80);
     let (_folder, path) = folder();
     for byte in bytes.filter(|byte| byte % 2 == part) {
         say(&byte.to_string());
-        for &value in values {
+        for (&(kept, flipped), &is_late) in
+            changes.iter().flat_map(|change| is_late.iter().map(move |late| (change, late)))
+        {
             let ring = Options::new().capacity(2000).max_senders(4).create(&path);
-            let sender = Sender::new(ring.expect("a ring can be made"));
+            let ring = ring.expect("a ring can be made");
+            let sender = Sender::new(ring.clone());
             for number in 0..5_u64 {
                 sender.send(&number).expect("it fits");
             }
             drop(sender);
-            Words::of(&path).byte(byte).store(value, Relaxed);
-            // Opened after the poke, as by one who comes late.
-            let Ok(ring) = SharedRingBuffer::open(&path) else {
-                continue;
+            let words = Words::of(&path);
+            let change = || {
+                let byte = words.byte(byte);
+                byte.store(byte.load(Relaxed) & kept ^ flipped, Relaxed);
             };
-            let (sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
-            for _ in 0..7 {
-                // Anything but a panic, a signal or a hang.
-                let _ = receiver.try_recv::<u64>();
-                let _ = sender.try_send(&1_u64);
-                let _ = sender.try_send_bytes(&[1; 300]);
+            if is_late {
+                let ends = (Sender::new(ring.clone()), Receiver::new(ring));
+                assert_eq!(ends.1.recv::<u64>().expect("sound"), 0);
+                change();
+                use_without_waiting(ends);
+                continue;
+            }
+            drop(ring);
+            change();
+            // Opened after the change, as by one who comes late.
+            if let Ok(ring) = SharedRingBuffer::open(&path) {
+                use_without_waiting((Sender::new(ring.clone()), Receiver::new(ring)));
             }
         }
     }
     say("survived");
 }
 
+fn use_without_waiting((sender, receiver): (Sender, Receiver)) {
+    for _ in 0..7 {
+        // Anything but a panic, a signal or a hang.
+        let _ = receiver.try_recv::<u64>();
+        let _ = sender.try_send(&1_u64);
+        let _ = sender.try_send_bytes(&[1; 300]);
+    }
+}
+
 #[test]
-fn every_byte_changed_before_open_is_survived() {
+fn every_byte_and_bit_changed_before_and_after_open_is_survived() {
     let mut children = [0, 1].map(|part| Child::start("files::sweep", &[&part.to_string()]));
     for child in &mut children {
         while child.hear() != "survived" {}

@@ -23,6 +23,9 @@ mod waits;
 // read from /proc.
 #[cfg(target_os = "linux")]
 mod costs;
+// The ways to end that Unix has, and namespaces.
+#[cfg(target_os = "linux")]
+mod ends;
 // Windows has no fork, and no descriptor that another part of a program closes by its number.
 #[cfg(target_os = "linux")]
 mod forks;

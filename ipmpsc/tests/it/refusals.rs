@@ -133,7 +133,7 @@ fn open_as_somebody_else(path: &str, mode: &str) {
     assert_eq!(set, 0, "root may become anybody");
     let mode = u32::from_str_radix(mode, 8).expect("a mode");
     say(&match Options::new().mode(mode).open(path) {
-        Ok(_) => "opened".to_owned(),
+        Ok(ring) => format!("{:?}", Sender::new(ring).send(&7_u64)),
         Err(Error::Io(error)) => format!("{:?}", error.kind()),
         Err(error) => format!("{error:?}"),
     });
@@ -152,18 +152,19 @@ fn another_users_ring_opens_only_if_both_agree() {
     }
     let (folder, path) = folder();
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is ours");
-    drop(make(&path));
+    let receiver = Receiver::new(make(&path));
     let cases = [
         (0o600, "600", "PermissionDenied"),
         (0o644, "666", "PermissionDenied"),
         (0o666, "600", "Untrusted"),
-        (0o666, "666", "opened"),
+        (0o666, "666", "Ok(())"),
     ];
     for (mode, asked, outcome) in cases {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("it is ours");
         let mut child = Child::start("refusals::stranger", &[&path, asked]);
         assert_eq!(child.hear(), outcome, "{mode:o}, asked for {asked}");
     }
+    assert_eq!(receiver.try_recv::<u64>().expect("sound"), Some(7), "what the other user sent");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::Path,
-    process::{Command as Process, ExitStatus, Stdio},
+    process::{Child, Command as Process, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
+use super::suite::Suite;
 use crate::{
     args::Options,
     child::{Crew, Plan, Trouble, Worker},
@@ -36,6 +37,9 @@ const STILL: Duration = Duration::from_secs(1);
 const FREEZE: Duration = Duration::from_millis(300);
 /// Between two kills.
 const BETWEEN_KILLS: Duration = Duration::from_millis(10);
+/// A slow consumer's turns: so long it is stopped, and then it runs a tenth of that.
+const LAZE: Duration = Duration::from_millis(20);
+const TURNS: u32 = 30;
 /// How often all are stopped and resumed at once, each wait of theirs ending for nothing.
 const BLINKS: u32 = 2_000;
 /// A kill has to fall into a send, which takes luck.
@@ -53,22 +57,38 @@ const MOUNT: &str = r#"mount -t tmpfs -o size=64k tmpfs "$1" && shift && exec "$
 pub(crate) fn list(options: &Options) -> Result<()> {
     let runs = options.out.as_ref().map(|out| out.join("runs.jsonl"));
     let text = runs.and_then(|runs| fs::read_to_string(runs).ok()).unwrap_or_default();
-    let verdicts: Vec<FaultRow> = parse_rows(&text)?
-        .into_iter()
-        .filter_map(|row| if let Row::Fault(row) = row { Some(row) } else { None })
-        .collect();
+    let rows = parse_rows(&text)?;
     let mut out = std::io::stdout().lock();
     for Entry { id, fault, how } in CATALOGUE {
-        let found: Vec<_> = verdicts
-            .iter()
-            .filter(|row| row.id == id)
-            .map(|row| format!("{} {}", row.transport, row.verdict.word()))
-            .collect();
-        let verdict = if found.is_empty() { "-".into() } else { found.join(", ") };
+        let verdict = verdicts(&rows, id, how);
         let (platform, how) = place(how);
         writeln!(out, "{id:<4} {platform:<6} {fault}; {how}; {verdict}")?;
     }
     Ok(())
+}
+
+/// What the rows of a run say of an entry. A sweep or a load that broke has left a failure instead.
+fn verdicts(rows: &[Row], id: &str, how: How) -> String {
+    let (mut words, mut times) = (Vec::new(), 0);
+    for row in rows {
+        match (row, how) {
+            (Row::Fault(row), _) if row.id == id => {
+                words.push(format!("{} {}", row.transport, row.verdict.word()));
+            }
+            (Row::Sweep(row), How::Swept(act)) if row.act.contains(act) => {
+                times += row.windows.iter().map(|window| window.deaths).sum::<u64>();
+            }
+            (Row::Torture(row), How::Load(fault)) => {
+                let kinds = row.faults.iter().filter(|kind| kind.fault == fault);
+                times += kinds.map(|kind| kind.count).sum::<u64>();
+            }
+            _ => {}
+        }
+    }
+    if times > 0 {
+        words.push(format!("{NEW} survives, {times} times"));
+    }
+    if words.is_empty() { "-".into() } else { words.join(", ") }
 }
 
 /// Where a row is run, and by what.
@@ -78,7 +98,7 @@ fn place(how: How) -> (&'static str, String) {
         How::Field(_) => ("linux", "torture --matrix, every transport".into()),
         How::Swept(act) => ("x86_64", format!("torture --sweep instructions --only {act:?}")),
         How::Load(fault) => ("linux", format!("torture, {fault}")),
-        How::Crate(test) => ("linux", format!("cargo test -p ipmpsc {test}")),
+        How::Crate(test) => ("linux", format!("torture --matrix, the crate's {test}")),
         How::No(why) => ("n/a", why.into()),
     }
 }
@@ -87,9 +107,10 @@ fn place(how: How) -> (&'static str, String) {
 pub(crate) fn run(session: &mut Session, only: &str) -> Result<()> {
     let wanted = |entry: &&Entry| entry.id == only || entry.fault.contains(only);
     let entries: Vec<_> = CATALOGUE.iter().filter(wanted).collect();
+    let mut suite = None;
     session.progress.begin("faults", entries.len() as u64);
     for entry in entries {
-        if !matches!(entry.how, How::Alone(_) | How::Field(_)) {
+        if matches!(entry.how, How::Swept(_) | How::Load(_) | How::No(_)) {
             let (_, how) = place(entry.how);
             session.progress.say(&format!("{} {}: not here; {how}", entry.id, entry.fault));
         }
@@ -114,7 +135,16 @@ pub(crate) fn run(session: &mut Session, only: &str) -> Result<()> {
                     }
                 }
             }
-            How::Swept(_) | How::Load(_) | How::Crate(_) | How::No(_) => {}
+            How::Crate(test) => {
+                if is_wanted(session, NEW) {
+                    let (verdict, note) = match suite.get_or_insert_with(Suite::build) {
+                        Ok(suite) => suite.run(session, test)?,
+                        Err(why) => (Verdict::NotApplicable, why.clone()),
+                    };
+                    judge(session, entry, NEW, verdict, note)?;
+                }
+            }
+            How::Swept(_) | How::Load(_) | How::No(_) => {}
         }
         session.progress.stepped();
     }
@@ -137,7 +167,7 @@ fn judge(
 ) -> Result<()> {
     let (documented, old_fails) = match entry.how {
         How::Alone(alone) => (alone.documented, alone.old_fails),
-        How::Field(field) => (None, field == Field::KillProducers),
+        How::Field(field) => (None, matches!(field, Field::KillProducers | Field::LoseConsumer)),
         _ => (None, false),
     };
     let name = format!("{} {}", entry.id, entry.fault);
@@ -184,24 +214,32 @@ fn run_alone(
     let Ok(mut child) = process.stderr(File::create(&words)?).spawn() else {
         return Ok((Verdict::NotApplicable, "unshare(1) is not there".into()));
     };
-    let deadline = Deadline::after(ALONE_LIMIT);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break Some(status);
-        }
-        if deadline.left().is_zero() || session.is_over() {
-            // It may have ended by itself, which is as good.
-            let _ = child.kill();
-            child.wait()?;
-            break None;
-        }
-        thread::sleep(Duration::from_millis(2));
-    };
-    let said = std::io::read_to_string(child.stdout.take().context("stdout is piped")?)?;
+    let said = child.stdout.take().context("stdout is piped")?;
+    let status = outcome(child, ALONE_LIMIT, session)?;
+    let said = std::io::read_to_string(said)?;
     let words = fs::read_to_string(&words).unwrap_or_default();
     // What it leaves goes with the run's folder at the latest.
     let _ = fs::remove_dir_all(&folder);
     Ok(verdict_of(status, &said, &words, alone.tiny))
+}
+
+/// How a process ends, if it does within its limit.
+pub(super) fn outcome(
+    mut child: Child,
+    limit: Duration,
+    session: &Session,
+) -> std::io::Result<Option<ExitStatus>> {
+    let deadline = Deadline::after(limit);
+    while !deadline.left().is_zero() && !session.is_over() {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    // It may have ended by itself, which is as good.
+    let _ = child.kill();
+    child.wait()?;
+    Ok(None)
 }
 
 fn verdict_of(
@@ -237,6 +275,7 @@ pub(crate) fn nemesis(id: &str, subject: &str, folder: &Path) -> Result<()> {
         Err(Broken::Loses(note)) => (Verdict::Loses, note),
         Err(Broken::Corrupts(note)) => (Verdict::Corrupts, note),
         Err(Broken::Dies(note)) => (Verdict::Dies, note),
+        Err(Broken::NotHere(note)) => (Verdict::NotApplicable, note),
     };
     writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&verdict)?)?;
     Ok(())
@@ -244,7 +283,11 @@ pub(crate) fn nemesis(id: &str, subject: &str, folder: &Path) -> Result<()> {
 
 /// Signals to real processes, until one shows.
 fn run_field(session: &mut Session, field: Field, transport: &str) -> (Verdict, String) {
-    let trials = if field == Field::KillProducers { TRIALS } else { 2 };
+    let trials = match field {
+        Field::KillProducers => TRIALS,
+        Field::KillAll => TRIALS / 2,
+        _ => 2,
+    };
     for trial in 1..=trials {
         let seed = mix(session.options.seed ^ u64::from(trial));
         let channel =
@@ -270,6 +313,11 @@ fn run_field(session: &mut Session, field: Field, transport: &str) -> (Verdict, 
     (Verdict::Survives, format!("{trials} trials"))
 }
 
+/// Whether a consumer complains that there is nobody left who could send to it.
+fn is_hang_up(what: &str) -> bool {
+    ["hung up", "isconnected"].iter().any(|words| what.contains(words))
+}
+
 /// Four producers and a consumer, one of whom gets a signal.
 struct Trial {
     crew: Crew,
@@ -289,6 +337,13 @@ impl Trial {
         if !trial.goes_on()? {
             return Err(Trouble::Failed("it never began".into()));
         }
+        if field == Field::KillAll {
+            trial.kill_all()?;
+            return Ok(trial.lost().map(|note| (Verdict::Loses, note)));
+        }
+        if field == Field::LoseConsumer {
+            return Ok(trial.lose_consumer().map(|note| (Verdict::Blocks, note)));
+        }
         if !trial.strike(field)? {
             return Ok(Some((Verdict::Blocks, format!("no message for {STILL:?} after it"))));
         }
@@ -297,9 +352,51 @@ impl Trial {
         Ok(trial.lost().map(|note| (Verdict::Loses, note)))
     }
 
+    /// Kills all producers and lets the consumer receive what there is. Where it is told that they
+    /// have hung up, its complaint ends that, unless it is of a message.
+    fn kill_all(&mut self) -> Result<(), Trouble> {
+        thread::sleep(BETWEEN_KILLS);
+        self.crew.producers.iter().for_each(|worker| worker.signal(Signal::KILL));
+        self.crew.producers.drain(..).for_each(|mut worker| worker.kill());
+        loop {
+            match self.goes_on() {
+                Ok(true) => {}
+                Err(Trouble::Failed(what)) if is_hang_up(&what) => return Ok(()),
+                ended => return ended.map(drop),
+            }
+        }
+    }
+
+    /// Kills the consumer for good: every producer is told, or finds room for its last messages.
+    /// Who is neither waits for ever.
+    fn lose_consumer(&mut self) -> Option<String> {
+        self.crew.consumer.kill();
+        // To fill the channel, and to ask who lives.
+        thread::sleep(FREEZE);
+        self.ledger.stop();
+        let deadline = Deadline::after(STILL);
+        let producers = &mut self.crew.producers;
+        while !producers.is_empty() && !deadline.left().is_zero() {
+            producers.retain_mut(|producer| producer.try_hear().is_none());
+            thread::sleep(Duration::from_millis(1));
+        }
+        let count = producers.len();
+        (count > 0).then(|| format!("{count} of {PRODUCERS} producers wait for ever"))
+    }
+
     /// Does it; true if messages go on.
     fn strike(&mut self, field: Field) -> Result<bool, Trouble> {
         match field {
+            Field::KillAll | Field::LoseConsumer => unreachable!("nothing goes on after it"),
+            Field::SlowConsumer => {
+                for _ in 0..TURNS {
+                    self.crew.consumer.signal(Signal::STOP);
+                    thread::sleep(LAZE);
+                    self.crew.consumer.signal(Signal::CONT);
+                    thread::sleep(LAZE / 10);
+                }
+                self.goes_on()
+            }
             Field::KillProducers => {
                 while self.crew.producers.len() > 1 {
                     thread::sleep(BETWEEN_KILLS);

@@ -7,6 +7,7 @@ mod lockstep;
 mod matrix;
 mod replay;
 mod schedules;
+mod suite;
 mod sweep;
 mod trial;
 mod watch;
