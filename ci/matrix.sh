@@ -30,5 +30,6 @@ if grep -v '^[A-Z][0-9]* *n/a ' "$out/all/catalogue.txt" | grep '; -$'; then
   echo "ci/matrix.sh: the rows above have no verdict" >&2
   exit 1
 fi
-echo "ci/matrix.sh: $(grep -vc '^[A-Z][0-9]* *n/a ' "$out/all/catalogue.txt") rows have verdicts," \
-  "$(grep -c '^[A-Z][0-9]* *n/a ' "$out/all/catalogue.txt") are not applicable, for the reason given"
+rows=$(grep -vc '^[A-Z][0-9]* *n/a ' "$out/all/catalogue.txt")
+no=$(grep -c '^[A-Z][0-9]* *n/a ' "$out/all/catalogue.txt")
+echo "ci/matrix.sh: $rows rows have verdicts, $no are not applicable, for the reason given"

@@ -37,7 +37,7 @@ built() {
 
 address() {
   if ! cargo +nightly --version >/dev/null 2>&1 || [ "$(uname -m)" != x86_64 ]; then
-    skip "AddressSanitizer: it needs the nightly compiler (rustup toolchain install nightly), x86_64"
+    skip "AddressSanitizer: it needs x86_64 and nightly (rustup toolchain install nightly)"
     return
   fi
   if ! cargo nextest --version >/dev/null 2>&1; then
