@@ -158,7 +158,8 @@ fn the_committed_regressions_run_first() {
     let mut command = run.command("verify --producers 2 --seed 1 --for 1s -v");
     let output: Output = Command::output(&mut command).expect("the harness starts");
     let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    // What a second reaches is the machine's affair.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{text}");
     let rows = json_lines(&fs::read_to_string(run.out().join("runs.jsonl")).expect("written"));
     let names: Vec<_> = rows.iter().take(2).filter_map(|row| row["name"].as_str()).collect();
     assert_eq!(names, ["smallest ring", "single calls"], "the table begins with the latter");
