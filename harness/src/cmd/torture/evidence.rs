@@ -61,9 +61,19 @@ impl Evidence {
 
 /// The command that shows a failure again; a planted bug has to be planted again.
 pub(super) fn replay_command(plan: &Path, times: u32) -> String {
-    let mutant = std::env::var("IPMPSC_MUTANT").ok().filter(|_| cfg!(feature = "mutant"));
-    let mutant = mutant.map_or(String::new(), |name| format!("IPMPSC_MUTANT={name} "));
-    format!("{mutant}harness replay {} --times {times}", plan.display())
+    format!("{}harness replay {} --times {times}", planted(), plan.display())
+}
+
+/// What goes before a command whose ring shall have this process' planted bug.
+#[cfg(feature = "mutant")]
+fn planted() -> String {
+    std::env::var("IPMPSC_MUTANT").map_or(String::new(), |name| format!("IPMPSC_MUTANT={name} "))
+}
+
+/// Nothing: a release build has no planted bug, nor the name of the variable that chooses one.
+#[cfg(not(feature = "mutant"))]
+const fn planted() -> &'static str {
+    ""
 }
 
 fn described(pid: u32) -> String {
