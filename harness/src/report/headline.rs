@@ -15,7 +15,7 @@ const SPEED: Metric = Metric::MessagesPerS;
 
 /// One table for the fewest producers, and one for the most.
 pub(super) fn sheets(source: Source<'_>) -> Vec<Sheet> {
-    let places = source.summary.places(Kind::Throughput);
+    let places = source.summary.with_usual_rings();
     let counts: Vec<_> = places.iter().map(|place| place.producers).collect();
     let mut counts: Vec<_> =
         counts.iter().min().into_iter().chain(counts.iter().max()).copied().collect();
