@@ -24,7 +24,10 @@ export CARGO_INCREMENTAL=0
 folder=${CARGO_TARGET_DIR:-$PWD/target}/platform
 export CARGO_TARGET_DIR=$folder
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+# Debian's wine has no preloader, which keeps the addresses that Windows programs count on. Without
+# it the kernel puts the heap at random, once in some thousand starts onto Windows' shared page, and
+# wine gives up with c0000018, to whoever starts the process error 1359. So nothing is random here.
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="setarch -R wine"
 export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
 export WINEPREFIX=${WINEPREFIX:-$folder/wine} WINEDEBUG=-all
 
