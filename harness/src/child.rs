@@ -7,7 +7,6 @@ use std::{
     fmt,
     fs::File,
     io::{BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command as Process, Stdio},
     sync::{
@@ -21,6 +20,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    emulation::stretched,
     protocol::{Command, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Deadline, Group},
     transports::{Setup, find},
@@ -67,6 +67,7 @@ impl From<anyhow::Error> for Trouble {
 pub(crate) struct Worker {
     name: String,
     child: Child,
+    group: Group,
     stdin: Option<ChildStdin>,
     replies: mpsc::Receiver<String>,
     words: PathBuf,
@@ -84,12 +85,13 @@ impl Worker {
         let number = SPAWNED.fetch_add(1, Relaxed);
         let words = folder.join(format!("worker-{number}.err"));
         let mut child = itself(argument)?
-            .env("TMPDIR", folder)
+            .envs(["TMPDIR", "TMP", "TEMP"].map(|name| (name, folder)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&words).context("a file for a worker's stderr")?)
             .spawn()
             .context("spawn a worker")?;
+        let group = Group::led_by(&child).context("a worker's group of processes")?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("stdout is piped")?;
         let (sender, replies) = mpsc::channel();
@@ -100,7 +102,7 @@ impl Worker {
                 }
             }
         });
-        Ok(Worker { name: name.to_owned(), child, stdin, replies, words })
+        Ok(Worker { name: name.to_owned(), child, group, stdin, replies, words })
     }
 
     /// Sends a command. A worker that cannot take it will be missed when it does not answer.
@@ -162,11 +164,20 @@ impl Worker {
         Trouble::Failed(format!("{}: {what}{words}", self.name))
     }
 
-    /// Sends it a signal; one that has exited needs none.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        // It is not reaped yet, so the id is still its own.
-        let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
+    /// Stops it where it is. It is not reaped yet, so the id is still its own.
+    pub(crate) fn freeze(&self) {
+        sys::freeze(self.child.id());
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        sys::thaw(self.child.id());
+    }
+
+    /// Has the system kill it, without waiting until it is gone.
+    pub(crate) fn strike(&mut self) {
+        // It may have exited by itself, which is as good.
+        let _ = self.child.kill();
     }
 
     /// Its process, and for how long that has waited for a processor so far.
@@ -179,10 +190,9 @@ impl Worker {
         sys::pin_other(self.child.id(), sys::Processor::Last)
     }
 
-    /// Kills the worker with SIGKILL and reaps it.
+    /// Kills the worker, which has no say in it, and reaps it.
     pub(crate) fn kill(&mut self) {
-        // It may have exited by itself, which is as good.
-        let _ = self.child.kill();
+        self.strike();
         let _ = self.child.wait();
     }
 }
@@ -192,7 +202,7 @@ pub(crate) fn dismiss(mut workers: Vec<Worker>) {
     for worker in &mut workers {
         drop(worker.stdin.take());
     }
-    let deadline = Deadline::after(Duration::from_secs(1));
+    let deadline = Deadline::after(stretched(Duration::from_secs(1)));
     for worker in &workers {
         // Its stdout closes when it exits; nothing it says after `done` matters.
         while worker.replies.recv_timeout(deadline.left()).is_ok() {}
@@ -220,8 +230,7 @@ pub(crate) fn itself(argument: &str) -> Result<Process> {
         }
         None => Process::new(program),
     };
-    // In a group of its own, so that Ctrl-C reaches the orchestrator alone.
-    process.arg(argument).process_group(0);
+    sys::set_apart(process.arg(argument));
     Ok(process)
 }
 
@@ -274,7 +283,7 @@ pub(crate) struct Crew {
 impl Crew {
     /// Starts all workers and brings them to the barrier.
     pub(crate) fn gather(plan: &Plan) -> Result<Crew, Trouble> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(stretched(PATIENCE));
         let folder = &plan.setup.folder;
         let is_alone = find(&plan.transport).is_some_and(|transport| transport.is_floor());
         let mut consumer = Worker::spawn(folder, "consumer")?;
@@ -315,7 +324,7 @@ impl Crew {
     /// The processes of each worker.
     pub(crate) fn groups(&self) -> Vec<Group> {
         let workers = self.producers.iter().chain([&self.consumer]);
-        workers.map(|worker| Group::led_by(worker.child.id())).collect()
+        workers.map(|worker| worker.group.clone()).collect()
     }
 
     /// Hears every worker out: the consumer's report and the producers'. Dismisses them.
@@ -329,7 +338,7 @@ impl Crew {
         limit: Duration,
         mut watch: impl FnMut() -> Result<(), Trouble>,
     ) -> Result<(Report, Vec<Report>), Trouble> {
-        let deadline = Deadline::after(limit + PATIENCE);
+        let deadline = Deadline::after(stretched(limit + PATIENCE));
         let mut reports = Vec::new();
         // A fault that the consumer finds leaves producers blocked: whoever speaks first counts.
         let mut waiting: Vec<_> = self.producers.iter_mut().collect();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coverage::{Cells, Grain},
-    record::SweepRow,
+    record::{Ended, Places, SweepRow},
     sys::Usage,
     transports::Setup,
 };
@@ -35,8 +35,18 @@ pub(crate) enum Command {
     /// In lockstep: go on to the next point.
     Turn,
     /// To a sweeper, which is told nothing else.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    Sweep(crate::sweep::SweepJob),
+    Sweep(SweepJob),
+}
+
+/// What one process sweeps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SweepJob {
+    /// The place in `acts`.
+    pub(crate) act: usize,
+    pub(crate) end: Ended,
+    pub(crate) places: Places,
+    /// For the rings.
+    pub(crate) folder: PathBuf,
 }
 
 /// What a channel can take.

@@ -461,7 +461,7 @@ impl Env {
         Env {
             cpu: cpu_model(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            kernel: first_line("/proc/sys/kernel/osrelease"),
+            kernel: sys::kernel(),
             libc: sys::libc_version(),
             rustc: env!("HARNESS_RUSTC").into(),
             profile: env!("HARNESS_PROFILE").into(),
@@ -510,15 +510,13 @@ fn arguments(words: impl Iterator<Item = String>) -> Vec<String> {
     words.map(hide).collect()
 }
 
-fn first_line(path: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_owned()
-}
-
 fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
+    // Windows has it in the environment.
+    let model = model.map(|(_, name)| name.trim().to_owned());
+    let model = model.or_else(|| std::env::var("PROCESSOR_IDENTIFIER").ok());
+    model.unwrap_or_else(|| std::env::consts::ARCH.into())
 }
 
 /// Whether the processor says that it is not a real one.

@@ -1,27 +1,9 @@
 //! The table itself, in the order of the design's sections.
 
 use super::{
-    Alone, Entry, Field,
+    Entry, Field,
     How::{self, Crate, Load, No, Swept},
-    around, both,
 };
-
-/// A scenario of one process over both crates: whether 0.5.1 is known to fail, what ours documents
-/// instead of surviving, and whether it needs a tiny file system.
-macro_rules! alone {
-    ($scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
-        alone!(both, $scenario, $old_fails, $documented, $tiny)
-    };
-    ($file:ident, $scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
-        How::Alone(Alone {
-            ours: $file::ours::$scenario,
-            old: $file::old::$scenario,
-            old_fails: $old_fails,
-            documented: $documented,
-            tiny: $tiny,
-        })
-    };
-}
 
 const fn entry(id: &'static str, fault: &'static str, how: How) -> Entry {
     Entry { id, fault, how }

@@ -1,7 +1,17 @@
 //! The catalogue of faults: for each row how it is brought about here, or why it is not, and what
 //! must hold.
 
+// How the catalogue makes its scenarios of one process, which are written for Linux.
+#[cfg(target_os = "linux")]
+#[macro_use]
+mod alone;
+#[cfg(not(target_os = "linux"))]
+#[macro_use]
+#[path = "elsewhere.rs"]
+mod alone;
+#[cfg(target_os = "linux")]
 mod around;
+#[cfg(target_os = "linux")]
 mod both;
 mod catalogue;
 
@@ -32,6 +42,8 @@ pub(crate) enum How {
     Load(&'static str),
     /// By the test of this name in the crate, which can reach more of it.
     Crate(&'static str),
+    /// On this system, only.
+    Elsewhere(&'static str),
     /// Not at all, and why.
     No(&'static str),
 }

@@ -10,7 +10,6 @@ use std::{
 use anyhow::Result;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use rustix::process::Signal;
 
 use super::{
     evidence::Evidence,
@@ -302,8 +301,8 @@ impl<'a> Field<'a> {
             self.freeze(victim, Duration::from_micros(fault.for_us))?;
         }
         match (fault.deed, victim) {
-            (Deed::Freeze, Some(victim)) => self.producers[victim].0.signal(Signal::CONT),
-            (Deed::Freeze, None) => self.consumer.signal(Signal::CONT),
+            (Deed::Freeze, Some(victim)) => self.producers[victim].0.thaw(),
+            (Deed::Freeze, None) => self.consumer.thaw(),
             (_, Some(victim)) => return self.kill_producer(victim, producer),
             (_, None) => return self.kill_consumer(),
         }
@@ -319,7 +318,7 @@ impl<'a> Field<'a> {
     /// Stops a producer, or the consumer, for some time.
     fn freeze(&mut self, producer: Option<usize>, time: Duration) -> Result<(), Trouble> {
         let victim = producer.map_or(&self.consumer, |victim| &self.producers[victim].0);
-        victim.signal(Signal::STOP);
+        victim.freeze();
         let until = Instant::now() + time;
         while Instant::now() < until {
             self.look_around()?;
