@@ -4,15 +4,22 @@
 /// instead of surviving, and whether it needs a tiny file system.
 macro_rules! alone {
     ($scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
-        alone!(both, $scenario, $old_fails, $documented, $tiny)
+        alone!(@on "any", both, $scenario, $old_fails, $documented, $tiny)
     };
-    ($file:ident, $scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
+    (around, $($what:tt)*) => {
+        alone!(@on "linux", around, $($what)*)
+    };
+    (
+        @on $platform:literal, $file:ident,
+        $scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr
+    ) => {
         $crate::nemesis::How::Alone($crate::nemesis::Alone {
             ours: $crate::nemesis::$file::ours::$scenario,
             old: $crate::nemesis::$file::old::$scenario,
             old_fails: $old_fails,
             documented: $documented,
             tiny: $tiny,
+            platform: $platform,
         })
     };
 }

@@ -93,8 +93,8 @@ fn verdicts(rows: &[Row], id: &str, how: How) -> String {
 /// Where a row is run, and by what.
 fn place(how: How) -> (&'static str, String) {
     match how {
-        How::Alone(_) => ("linux", "torture --matrix, one process".into()),
-        How::Elsewhere(system) => (system, "torture --matrix, one process, there".into()),
+        How::Alone(alone) => (alone.platform, "torture --matrix, one process".into()),
+        How::Elsewhere(system) => (system, "on that system only".into()),
         How::Field(_) => ("any", "torture --matrix, every transport".into()),
         How::Swept(act) => ("linux x86_64", format!("torture --sweep instructions --only {act:?}")),
         How::Load(fault) => ("any", format!("torture, {fault}")),
