@@ -22,11 +22,14 @@ macro_rules! scenarios {
             use crate::{
                 nemesis::{
                     Broken,
-                    both::$name::{CHURN, LONG, SHORT, STORM, Verdict, at, both, passes},
+                    both::$name::{CHURN, LONG, SHORT, Verdict, at, both, passes},
                     is,
                 },
                 sys::{self, SharedWords},
             };
+
+            /// Long enough for a thousand signals.
+            const STORM: Duration = Duration::from_millis(100);
 
             /// Fills the ring, and gives what was sent to it.
             fn fill(tx: &Sender) -> Result<u64, Broken> {

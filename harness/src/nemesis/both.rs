@@ -75,8 +75,6 @@ macro_rules! scenarios {
             pub(in crate::nemesis) const SHORT: Duration = Duration::from_millis(10);
             /// Senders, more than there are slots for.
             pub(in crate::nemesis) const CHURN: u64 = 300;
-            /// Long enough for a thousand signals.
-            pub(in crate::nemesis) const STORM: Duration = Duration::from_millis(100);
 
             pub(in crate::nemesis) type Verdict = Result<(), Broken>;
 

@@ -88,6 +88,7 @@ pub(crate) enum Broken {
     Corrupts(String),
     Dies(String),
     /// It could not be brought about on this machine.
+    #[allow(dead_code, reason = "nothing of what is brought about everywhere is")]
     NotHere(String),
 }
 

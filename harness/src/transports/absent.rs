@@ -8,7 +8,7 @@ macro_rules! absent {
         #[derive(Debug)]
         pub(in crate::transports) struct $type;
 
-        impl super::Transport for $type {
+        impl $crate::transports::Transport for $type {
             fn name(&self) -> &'static str {
                 $name
             }
