@@ -17,11 +17,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    emulation::stretched,
-    protocol::{Command, Job, Limits, Reply, Report, Role, Task},
+    emulation::{self, stretched},
+    protocol::{Command, Hello, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Deadline, Group},
     transports::{Setup, find},
 };
@@ -29,6 +29,8 @@ use crate::{
 /// Set by Ctrl-C and SIGTERM.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// In the environment: a program, and its first arguments, by way of which every worker is started.
+const RUNNER: &str = "HARNESS_RUNNER";
 /// For everything up to `go`, and for what a task takes beyond its own time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a waiting orchestrator looks for an interrupt.
@@ -74,17 +76,38 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker; it waits for `prepare`. Its files go to `folder`.
+    /// Starts a worker of this build; it waits for `prepare`. Its files go to `folder`.
     pub(crate) fn spawn(folder: &Path, name: &str) -> Result<Worker> {
-        Worker::spawn_as("__worker", folder, name)
+        Worker::start(itself("__worker")?, folder, name)
     }
 
     /// As `spawn`, for another of the hidden commands.
     pub(crate) fn spawn_as(argument: &str, folder: &Path, name: &str) -> Result<Worker> {
+        Worker::start(itself(argument)?, folder, name)
+    }
+
+    /// As `spawn`, for whoever plays this part in this life by the plan.
+    pub(crate) fn enlist(
+        plan: &Plan,
+        role: Role,
+        number: u32,
+        life: u32,
+        name: &str,
+    ) -> Result<Worker> {
+        let builds = if role == Role::Producer { &plan.producer_bins[..] } else { &[] };
+        let turn = u64::from(number) + u64::from(life);
+        let program = match builds.len() as u64 {
+            0 => itself("__worker")?,
+            count => program(&builds[usize::try_from(turn % count)?], "__worker"),
+        };
+        Worker::start(program, &plan.setup.folder, name)
+    }
+
+    fn start(mut program: Process, folder: &Path, name: &str) -> Result<Worker> {
         static SPAWNED: AtomicU32 = AtomicU32::new(0);
         let number = SPAWNED.fetch_add(1, Relaxed);
         let words = folder.join(format!("worker-{number}.err"));
-        let mut child = itself(argument)?
+        let mut child = program
             .envs(["TMPDIR", "TMP", "TEMP"].map(|name| (name, folder)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -217,10 +240,48 @@ impl Drop for Worker {
     }
 }
 
-/// This program again, by way of the runner of `HARNESS_RUNNER` if there is one.
+/// Asks this program's workers, and those of other builds, who they are; the first that cannot take
+/// part is an error in one line.
+pub(crate) fn greet(builds: &[PathBuf]) -> Result<(), String> {
+    if std::env::var_os(RUNNER).is_some() {
+        // A runner that does not work shows in every run, with its own words.
+        let hello = itself("__hello").and_then(|program| Ok(ask(program)?));
+        if let Ok(Hello { emulated: Some(name), .. }) = hello {
+            emulation::of_a_worker(&name);
+        }
+    }
+    for build in builds {
+        let refused = |why: String| {
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("--producer-bin {} cannot take part: {why}", build.display())
+        };
+        let hello = ask(program(build, "__hello")).map_err(|why| refused(format!("{why:#}")))?;
+        if let Some(why) = hello.objection() {
+            return Err(refused(why));
+        }
+        hello.emulated.iter().for_each(|name| emulation::of_a_worker(name));
+    }
+    Ok(())
+}
+
+fn ask(program: Process) -> Result<Hello> {
+    let folder = tempfile::tempdir().context("a temporary folder")?;
+    let mut worker = Worker::start(program, folder.path(), "no answer to `__hello`")?;
+    match worker.hear(Deadline::after(stretched(PATIENCE))) {
+        Ok(Reply::Hello(hello)) => Ok(hello),
+        Ok(other) => bail!("it said {other:?} to `__hello`"),
+        Err(trouble) => bail!("{trouble}"),
+    }
+}
+
+/// This program again, by way of the runner if there is one.
 pub(crate) fn itself(argument: &str) -> Result<Process> {
-    let program = std::env::current_exe().context("the path of this program")?;
-    let runner = std::env::var("HARNESS_RUNNER").unwrap_or_default();
+    Ok(program(&std::env::current_exe().context("the path of this program")?, argument))
+}
+
+/// A build of this program, by way of the runner if there is one.
+fn program(program: &Path, argument: &str) -> Process {
+    let runner = std::env::var(RUNNER).unwrap_or_default();
     let mut words = runner.split_whitespace();
     let mut process = match words.next() {
         Some(first) => {
@@ -231,7 +292,7 @@ pub(crate) fn itself(argument: &str) -> Result<Process> {
         None => Process::new(program),
     };
     sys::set_apart(process.arg(argument));
-    Ok(process)
+    process
 }
 
 /// What a crew is to do.
@@ -244,6 +305,8 @@ pub(crate) struct Plan {
     pub(crate) ledger: PathBuf,
     /// Whether each process gets a processor of its own, as far as there are any.
     pub(crate) pinned: bool,
+    /// Whose builds the producers are of, in turn; of this one, if there are none.
+    pub(crate) producer_bins: Vec<PathBuf>,
 }
 
 impl Plan {
@@ -292,7 +355,8 @@ impl Crew {
         let count = if is_alone { 0 } else { plan.setup.producers };
         let mut producers = Vec::new();
         for producer in 0..count {
-            let mut worker = Worker::spawn(folder, &format!("producer {producer}"))?;
+            let name = format!("producer {producer}");
+            let mut worker = Worker::enlist(plan, Role::Producer, producer, 0, &name)?;
             worker.say(&Command::Prepare(Box::new(plan.job(Role::Producer, producer, 0))));
             producers.push(worker);
         }

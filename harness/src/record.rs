@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coverage::Cells,
+    emulation,
     protocol::{Coverage, Report},
     sys,
     transports::{ALL, Transport},
@@ -425,6 +426,9 @@ pub(crate) struct Env {
     pub(crate) sources: String,
     #[serde(default)]
     pub(crate) virtual_machine: bool,
+    /// What its processes ran under instead of a machine of their own, if anything: qemu, wine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) emulated: Option<String>,
     /// Every transport this build knows, measured or not.
     pub(crate) transports: Vec<Stamp>,
 }
@@ -475,6 +479,7 @@ impl Env {
             ending: String::new(),
             sources: SOURCES.into(),
             virtual_machine: has_hypervisor(),
+            emulated: emulation::anywhere().map(str::to_owned),
             transports: ALL.into_iter().map(Stamp::of).collect(),
         }
     }

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use crate::{
     args::Options,
     child::{self, INTERRUPTED, Plan, Trouble},
-    folder,
+    emulation, folder,
     progress::Progress,
     protocol::Task,
     record::{Env, FailedRow, Row, parse_rows},
@@ -113,7 +113,8 @@ impl Session {
         };
         let ledger = setup.path("ledger");
         let (transport, seed, pinned) = (transport.into(), channel.seed, self.options.pin);
-        Plan { transport, task, setup, seed, ledger, pinned }
+        let producer_bins = self.options.producer_bins.clone();
+        Plan { transport, task, setup, seed, ledger, pinned, producer_bins }
     }
 
     /// A number for what may have to be kept of the next trial.
@@ -153,7 +154,14 @@ impl Session {
 
     /// Writes a row down.
     pub(crate) fn record(&mut self, row: &Row) -> Result<()> {
-        let line = serde_json::to_string(row)?;
+        let line = match emulation::anywhere() {
+            None => serde_json::to_string(row)?,
+            Some(name) => {
+                let mut row = serde_json::to_value(row)?;
+                row["emulated"] = name.into();
+                row.to_string()
+            }
+        };
         if self.options.json {
             // Whoever reads may have gone; the files are still wanted.
             let _ = writeln!(io::stdout().lock(), "{line}");

@@ -16,6 +16,7 @@ use super::suite::Suite;
 use crate::{
     args::Options,
     child::{Crew, Plan, Trouble, Worker},
+    emulation::stretched,
     jobs::torture::journal_path,
     journal::Journal,
     ledger::Ledger,
@@ -229,7 +230,7 @@ pub(super) fn outcome(
     limit: Duration,
     session: &Session,
 ) -> std::io::Result<Option<ExitStatus>> {
-    let deadline = Deadline::after(limit);
+    let deadline = Deadline::after(stretched(limit));
     while !deadline.left().is_zero() && !session.is_over() {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
@@ -373,7 +374,7 @@ impl Trial {
         // To fill the channel, and to ask who lives.
         thread::sleep(FREEZE);
         self.ledger.stop();
-        let deadline = Deadline::after(STILL);
+        let deadline = Deadline::after(stretched(STILL));
         let producers = &mut self.crew.producers;
         while !producers.is_empty() && !deadline.left().is_zero() {
             producers.retain_mut(|producer| producer.try_hear().is_none());
@@ -437,7 +438,7 @@ impl Trial {
     /// Whether another message comes soon. A worker's own complaint is an error.
     fn goes_on(&mut self) -> Result<bool, Trouble> {
         let before = self.journal.messages();
-        let deadline = Deadline::after(STILL);
+        let deadline = Deadline::after(stretched(STILL));
         while self.journal.messages() == before {
             let workers = self.crew.producers.iter_mut().chain([&mut self.crew.consumer]);
             for worker in workers {
