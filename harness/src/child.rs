@@ -245,7 +245,7 @@ impl Drop for Worker {
 pub(crate) fn greet(builds: &[PathBuf]) -> Result<(), String> {
     if std::env::var_os(RUNNER).is_some() {
         // A runner that does not work shows in every run, with its own words.
-        let hello = itself("__hello").and_then(|program| Ok(ask(program)?));
+        let hello = itself("__hello").and_then(ask);
         if let Ok(Hello { emulated: Some(name), .. }) = hello {
             emulation::of_a_worker(&name);
         }

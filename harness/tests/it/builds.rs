@@ -62,7 +62,9 @@ fn producers_of_other_builds_take_turns_and_the_consumer_is_this_one() {
     let builds = ["one", "two"].map(|name| build(folder, name));
     let mut command = run.command("torture --kills 40 --producers 2 --transport ipmpsc-bytes");
     command.env("HARNESS_RUNNER", words);
-    builds.iter().for_each(|build| drop(command.arg("--producer-bin").arg(build)));
+    for build in &builds {
+        command.arg("--producer-bin").arg(build);
+    }
     let output = command.output().expect("the harness starts");
     let text = stderr(&output);
     assert_eq!(last_line(&text), "harness: 10 passed, 0 failed, 0 skipped", "{text}");
@@ -99,7 +101,9 @@ fn a_build_that_cannot_take_part_is_refused_in_one_line() {
     });
     script(&path, &format!("echo '{hello}'"));
     let what = "harness 9.9.9 for some-target speaks version 99 of the control protocol, and this";
-    ["verify", "torture --kills 1", "compare"].map(|words| refused(words, what));
+    for words in ["verify", "torture --kills 1", "compare"] {
+        refused(words, what);
+    }
     script(&path, "echo 'harness: unrecognized subcommand' >&2\nexit 2");
     refused("verify", "cannot take part: no answer to `__hello`: died");
     refused("verify", "stderr: harness: unrecognized subcommand");

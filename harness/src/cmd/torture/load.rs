@@ -600,8 +600,9 @@ impl Reached {
             ));
         }
         if self.starved > 0 {
+            let allowed = silence_max_ms(emulation::anywhere().is_some());
             session.progress.say(&format!(
-                "{} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+                "{} of the kills held the others up for more than {allowed} ms, but not \
                  beside the time for which the kernel kept them waiting for a processor",
                 self.starved
             ));
