@@ -81,11 +81,6 @@ impl Worker {
         Worker::start(itself("__worker")?, folder, name)
     }
 
-    /// As `spawn`, for another of the hidden commands.
-    pub(crate) fn spawn_as(argument: &str, folder: &Path, name: &str) -> Result<Worker> {
-        Worker::start(itself(argument)?, folder, name)
-    }
-
     /// As `spawn`, for whoever plays this part in this life by the plan.
     pub(crate) fn enlist(
         plan: &Plan,
@@ -103,7 +98,8 @@ impl Worker {
         Worker::start(program, &plan.setup.folder, name)
     }
 
-    fn start(mut program: Process, folder: &Path, name: &str) -> Result<Worker> {
+    /// Starts this program as a worker, which is told by lines what to do.
+    pub(crate) fn start(mut program: Process, folder: &Path, name: &str) -> Result<Worker> {
         static SPAWNED: AtomicU32 = AtomicU32::new(0);
         let number = SPAWNED.fetch_add(1, Relaxed);
         let words = folder.join(format!("worker-{number}.err"));

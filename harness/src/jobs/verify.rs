@@ -16,7 +16,7 @@ use crate::{
     payload::{END, Key},
     protocol::{Coverage, Job, Limits, Mix, Report},
     sizes::SizeWalk,
-    sys::{descriptors, now_ns, usage},
+    sys::{Wait, descriptors, now_ns},
     transports::{Rx, SendError, Sink, Transport, Tx, is_ours, planted},
     verifier::Verifier,
 };
@@ -284,9 +284,9 @@ impl<'a> Steer<'a> {
             Some(State::Ahead) => self.ledger.give_turn(),
             Some(State::Asleep) => {
                 self.ledger.give_turn();
-                let before = usage().voluntary;
+                let wait = Wait::begin();
                 rx.recv(sink)?;
-                let has_slept = usage().voluntary > before;
+                let has_slept = wait.has_slept(DOZE);
                 return Ok(if has_slept { State::Asleep } else { State::Ahead });
             }
         }

@@ -8,6 +8,7 @@
 //! | `now_ns` | one clock for all processes | CLOCK_MONOTONIC | QueryPerformanceCounter |
 //! | `sleep_sharply` | sleeps that end on time | timer slack (Linux) | std's own timers do |
 //! | `usage`, `held_bytes`, `waited_ns` | processor and memory | getrusage, /proc | GetProcessTimes |
+//! | `Wait` | whether a thread slept | voluntary switches | how long it took |
 //! | `descriptors` | descriptors or handles | /proc/self/fd | GetHandleInformation |
 //! | `set_apart`, `Group` | a worker with its children | process group | job object |
 //! | `die_with_parent` | no orphans | prctl (Linux) | the job of `Group` |

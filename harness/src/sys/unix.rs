@@ -14,6 +14,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command},
+    time::Duration,
 };
 
 use rustix::{
@@ -73,6 +74,22 @@ pub(crate) fn usage() -> Usage {
         cpu_ns: (micros(raw.ru_utime) + micros(raw.ru_stime)) * 1_000,
         voluntary: wide(raw.ru_nvcsw.unsigned_abs()),
         involuntary: wide(raw.ru_nivcsw.unsigned_abs()),
+    }
+}
+
+/// The beginning of a wait of the only thread that is busy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait(u64);
+
+impl Wait {
+    /// Now.
+    pub(crate) fn begin() -> Wait {
+        Wait(usage().voluntary)
+    }
+
+    /// Whether it slept since, and did not only spin, which would have ended long before `spin`.
+    pub(crate) fn has_slept(self, _spin: Duration) -> bool {
+        usage().voluntary > self.0
     }
 }
 

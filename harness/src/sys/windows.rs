@@ -13,6 +13,7 @@ use std::{
     process::{Child, Command},
     ptr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use windows_sys::{
@@ -95,6 +96,23 @@ pub(crate) fn usage() -> Usage {
         times.map(|time| u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime));
     // In steps of 100 ns. How often it gave up the processor is not told.
     Usage { cpu_ns: 100 * (kernel + user), voluntary: 0, involuntary: 0 }
+}
+
+/// The beginning of a wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait(u64);
+
+impl Wait {
+    /// Now.
+    pub(crate) fn begin() -> Wait {
+        Wait(now_ns())
+    }
+
+    /// Whether it slept since, and did not only spin, which would have ended long before `spin`.
+    /// The system does not count sleeps.
+    pub(crate) fn has_slept(self, spin: Duration) -> bool {
+        u128::from(now_ns() - self.0) >= spin.as_nanos()
+    }
 }
 
 /// The system does not say.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    child::{Trouble, Worker},
+    child::{Trouble, Worker, itself},
     protocol::{Command, Reply, SweepJob},
     record::{Ended, Places, Row, SweepRow},
     session::Session,
@@ -78,7 +78,7 @@ fn judge(session: &mut Session, passed: &BTreeMap<String, u64>, is_all: bool) {
 
 fn sweep_one(job: SweepJob) -> Result<SweepRow, Trouble> {
     let folder = job.folder.clone();
-    let mut sweeper = Worker::spawn_as("__sweep", &folder, "sweeper")?;
+    let mut sweeper = Worker::start(itself("__sweep")?, &folder, "sweeper")?;
     sweeper.say(&Command::Sweep(job));
     let mut last = 0;
     loop {
