@@ -186,6 +186,8 @@ enum Word {
     },
     #[command(name = "__worker", hide = true)]
     Worker,
+    #[command(name = "__hello", hide = true)]
+    Hello,
     #[command(name = "__sweep", hide = true)]
     Sweeper,
     #[command(name = "__victim", hide = true)]
@@ -214,6 +216,9 @@ struct Load {
     /// Folder for the report and its rows [default: results/latest]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Producers of another build of this program, which may be named again: in turn
+    #[arg(long = "producer-bin", value_name = "PATH")]
+    producer_bins: Vec<PathBuf>,
 }
 
 impl Load {
@@ -320,6 +325,7 @@ pub(crate) enum Order {
     Doctor,
     Transports,
     Worker,
+    Hello,
     Sweeper,
     Victim {
         act: usize,
@@ -363,6 +369,8 @@ pub(crate) struct Options {
     pub(crate) out: Option<PathBuf>,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
+    /// Builds that producers are of, in turn; this one if none.
+    pub(crate) producer_bins: Vec<PathBuf>,
 }
 
 impl Options {
@@ -461,6 +469,7 @@ impl Word {
             }
             Word::Transports { json } => (Order::Transports, load, says(json)),
             Word::Worker => (Order::Worker, load, says(false)),
+            Word::Hello => (Order::Hello, load, says(false)),
             Word::Sweeper => (Order::Sweeper, load, says(false)),
             Word::Victim { act, path } => (Order::Victim { act, path }, load, says(false)),
             Word::Nemesis { id, subject, folder } => {
@@ -479,7 +488,7 @@ impl Word {
 }
 
 fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
-    let Load { producers, seed, duration, transports, out } = load;
+    let Load { producers, seed, duration, transports, out, producer_bins } = load;
     let Grid { sizes, ring, profile, pin } = grid;
     let Voice { json, quiet, verbose } = voice;
     if producers == 0 {
@@ -492,6 +501,10 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
         ));
     }
     check_sizes(&sizes, ring)?;
+    if let Some(path) = producer_bins.iter().find(|path| !path.is_file()) {
+        return Err(format!("--producer-bin {} is not there; name a program", path.display()));
+    }
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let named = |name: String| match find(&name) {
         Some(transport) => Ok(transport.name()),
         None => Err(format!("--transport {name} is unknown; `harness transports` lists them")),
@@ -509,6 +522,7 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
         out,
         quiet,
         verbose,
+        producer_bins: producer_bins.into_iter().map(absolute).collect(),
     })
 }
 

@@ -54,7 +54,7 @@ pub(super) fn all(source: Source<'_>) -> Vec<Drawing> {
     plots.extend(round_trips(source));
     plots.extend(latencies(source));
     plots.extend(by_load(source));
-    plots.extend(timeline::all(source.rows));
+    plots.extend(timeline::all(source.rows, source.env.emulated.is_some()));
     plots
 }
 

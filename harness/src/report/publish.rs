@@ -54,6 +54,9 @@ pub(crate) fn objections(rows: &[Row], env: &Env) -> Objections {
         ));
     }
     let doubts = &mut objections.unless_forced;
+    if let Some(name) = &env.emulated {
+        doubts.push(format!("it was emulated, by {name}"));
+    }
     if env.ending != "passed" {
         let ending = if env.ending.is_empty() { "unfinished" } else { &env.ending };
         doubts.push(format!("it ended {ending}"));
@@ -172,7 +175,7 @@ pub(crate) fn block(runs: &[Run]) -> String {
     let Some(Run { path, rows, env }) = whole.or(runs.first()) else {
         return "No run is published yet; `scripts/bench` makes one.\n".into();
     };
-    let summary = Summary::new(rows);
+    let summary = Summary::of(rows, env);
     let source = Source { rows, env, summary: &summary };
     let folder = format!("{FOLDER}/{path}");
     let mut text =

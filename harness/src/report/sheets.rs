@@ -32,7 +32,7 @@ pub(super) fn all(source: Source<'_>) -> Vec<Sheet> {
     }
     sheets.extend(outcomes::verify(source.rows));
     sheets.extend(outcomes::torture(source.rows));
-    sheets.extend(faults::recoveries(source.rows));
+    sheets.extend(faults::recoveries(source.rows, source.env));
     sheets.extend(faults::sweeps(source.rows));
     sheets.extend(faults::points(source.rows));
     sheets.extend(faults::windows(source.rows));

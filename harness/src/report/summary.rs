@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    record::{Cell, Row},
+    record::{Cell, Env, Row},
     stats::{self, Spread, Verdict},
 };
 
@@ -95,9 +95,16 @@ pub(super) struct Ratio {
 pub(super) struct Summary {
     /// The second of each key says whether it is a twin.
     subjects: BTreeMap<(Place, bool), BTreeMap<String, Subject>>,
+    /// Whether nothing here is held against anything else.
+    is_unranked: bool,
 }
 
 impl Summary {
+    /// Of the rows of this run, which are not compared if an emulator stood in for the machine.
+    pub(super) fn of(rows: &[Row], env: &Env) -> Summary {
+        Summary { is_unranked: env.emulated.is_some(), ..Summary::new(rows) }
+    }
+
     /// Of these rows.
     pub(super) fn new(rows: &[Row]) -> Summary {
         let mut blocks: BTreeMap<(Place, bool), BTreeMap<String, Vec<Block>>> = BTreeMap::new();
@@ -108,7 +115,8 @@ impl Summary {
         let subjects = |(key, there): (_, BTreeMap<_, Vec<Block>>)| {
             (key, there.into_iter().map(|(name, blocks)| (name, subject(&blocks))).collect())
         };
-        Summary { subjects: blocks.into_iter().map(subjects).collect() }
+        let subjects = blocks.into_iter().map(subjects).collect();
+        Summary { subjects, is_unranked: false }
     }
 
     /// Where something of this kind was measured, in order.
@@ -159,7 +167,7 @@ impl Summary {
 
     /// How many times as fast one is as another, block by block.
     pub(super) fn ratio(&self, place: Place, metric: Metric, of: &str, to: &str) -> Option<Ratio> {
-        if of == to {
+        if of == to || self.is_unranked {
             return None;
         }
         let of = self.figure(place, of, metric)?.speeds(metric);

@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::{
-    SweepJob, Way,
+    Way,
     acts::{Act, Does},
     apart, close, note,
     scene::{Aftermath, Scene},

@@ -1,6 +1,8 @@
 //! The built harness from outside: exit codes, the last line, the files, and that nothing stays
 //! behind however it ends.
+#![cfg(unix)] // It looks into `/proc` and sends signals.
 
+mod builds;
 mod compare;
 mod conformance;
 mod doctor;

@@ -178,6 +178,7 @@ fn doubtful_runs_are_published_only_by_force() {
         ("ending", json!(""), "it ended unfinished"),
         ("revision", json!("0123456789ab with changes"), "commit first"),
         ("sources", json!("0"), "sources have changed"),
+        ("emulated", json!("qemu-aarch64-static"), "it was emulated, by qemu-aarch64-static"),
     ] {
         let project = Project::with_run(&[(field, value)]);
         let text = project.expect("--publish", 2);
