@@ -30,6 +30,9 @@ pub(crate) struct Plan {
     /// What it broke when it was found.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
+    /// The planted bug with which it must fail, where it is kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) mutant: String,
     pub(crate) way: Way,
     pub(crate) transport: String,
     pub(crate) ring_bytes: u64,
