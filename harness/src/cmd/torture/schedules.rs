@@ -81,8 +81,7 @@ fn draw(seed: u64, number: u64, form: &str) -> Plan {
 /// Runs what has failed before and has `only` in its name.
 pub(super) fn kept(session: &mut Session, only: &str) -> Result<()> {
     let all = regression::plans()?.into_iter().filter(|(name, _)| name.contains(only));
-    let (able, unable): (Vec<_>, Vec<_>) =
-        all.partition(|(_, plan)| trial::can_run(plan));
+    let (able, unable): (Vec<_>, Vec<_>) = all.partition(|(_, plan)| trial::can_run(plan));
     if !unable.is_empty() {
         let what = format!("{} kept plans", unable.len());
         session.skip(&what, trial::POINTS);
