@@ -17,7 +17,7 @@ fail() {
 }
 
 set -x
-cargo build -p harness --features "$features" --locked
+cargo build -p harness --bins --test it --features "$features" --locked
 { set +x; } 2>/dev/null
 
 scratch=$(mktemp -d)
