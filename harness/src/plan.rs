@@ -85,7 +85,7 @@ pub(crate) struct Fault {
     pub(crate) who: Who,
     #[serde(rename = "do")]
     pub(crate) deed: Deed,
-    /// In lockstep: as soon as it stands at this point, unless it has begun to send its last,
+    /// In lockstep: as soon as it stands at this point,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) at: Option<String>,
     /// for the so-manieth time.
