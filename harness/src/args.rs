@@ -1,6 +1,7 @@
 //! The command line: what may be said, and one clear line about what may not.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -164,6 +165,14 @@ enum Word {
         #[command(flatten)]
         voice: Voice,
     },
+    /// The harness itself: planted bugs, each of which it must notice
+    Selftest {
+        /// Only bugs that have this in their names
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        only: String,
+        #[command(flatten)]
+        voice: Voice,
+    },
     /// This machine: its noise, and what its memory and its scheduler cost
     Doctor {
         /// Producers of the run that is planned
@@ -196,6 +205,11 @@ enum Word {
     Nemesis { id: String, subject: String, folder: PathBuf },
     #[command(name = "__janitor", hide = true)]
     Janitor { folder: PathBuf },
+    #[command(name = "__attempt", hide = true)]
+    Attempt {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
 }
 
 /// What every run of real processes is told.
@@ -322,6 +336,9 @@ pub(crate) enum Order {
         file: PathBuf,
         plan: Plan,
     },
+    Selftest {
+        only: String,
+    },
     Doctor,
     Transports,
     Worker,
@@ -338,6 +355,9 @@ pub(crate) enum Order {
     },
     Janitor {
         folder: PathBuf,
+    },
+    Attempt {
+        words: Vec<OsString>,
     },
 }
 
@@ -392,7 +412,7 @@ pub(crate) enum Stop {
 
 /// Reads the command line.
 pub(crate) fn parse(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Order, Options), Stop> {
     let line = CommandLine::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() {
@@ -425,6 +445,10 @@ pub(crate) fn parse(
         Some(Word::Shrink { file, duration, voice }) => {
             let plan = read_plan(&file, "shrink")?;
             (Order::Shrink { file, plan }, Load::of_one(duration), no_grid, voice)
+        }
+        Some(Word::Selftest { only, voice }) => {
+            check_bugs().map_err(Stop::Mistake)?;
+            (Order::Selftest { only }, Load::of_one(None), no_grid, voice)
         }
         Some(word) => {
             let (order, load, voice) = word.without_load();
@@ -476,10 +500,12 @@ impl Word {
                 (Order::Nemesis { id, subject, folder }, load, says(false))
             }
             Word::Janitor { folder } => (Order::Janitor { folder }, load, says(false)),
+            Word::Attempt { words } => (Order::Attempt { words }, load, says(false)),
             Word::Verify { .. }
             | Word::Compare { .. }
             | Word::Torture { .. }
             | Word::Replay { .. }
+            | Word::Selftest { .. }
             | Word::Shrink { .. } => {
                 unreachable!("`parse` has taken these")
             }
@@ -543,6 +569,16 @@ fn needs_points(what: &str, words: &str) -> Result<(), String> {
         "{what} needs a build with named points: \
          `cargo run -p harness --features fault -- {words}`"
     ))
+}
+
+/// Only a build for it has bugs to notice.
+fn check_bugs() -> Result<(), String> {
+    match cfg!(all(feature = "fault", feature = "mutant")) {
+        true => Ok(()),
+        false => Err("selftest needs a build with named points and planted bugs: \
+                      `cargo run -p harness --features fault,mutant -- selftest`"
+            .into()),
+    }
 }
 
 /// A plan that this build can run.

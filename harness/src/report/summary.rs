@@ -302,6 +302,7 @@ fn block(row: &Row) -> Option<(Place, &Cell, Block<'_>)> {
         | Row::Timeline(_)
         | Row::Sweep(_)
         | Row::Fault(_)
+        | Row::Selftest(_)
         | Row::Failed(_) => return None,
     };
     let Cell { producers, size, ring_bytes, pinned, .. } = *cell;

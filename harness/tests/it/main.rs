@@ -11,6 +11,7 @@ mod points;
 mod replay;
 mod report;
 mod screens;
+mod selftest;
 mod verify;
 
 use std::{
@@ -49,7 +50,7 @@ impl Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
         command.args(words.split_whitespace());
         let first = words.split_whitespace().next().unwrap_or_default();
-        if !["transports", "replay", "shrink"].contains(&first) {
+        if !["transports", "replay", "shrink", "selftest"].contains(&first) {
             command.arg("--out").arg(self.out());
         }
         command.env(MARK, self.folder.path()).stdin(Stdio::null());
