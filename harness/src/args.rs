@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
     payload::STAMP_LEN,
@@ -230,8 +230,8 @@ struct Load {
     /// Folder for the report and its rows [default: results/latest]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Producers of another build of this program, which may be named again: in turn
-    #[arg(long = "producer-bin", value_name = "PATH")]
+    /// Producers of another build of the harness; of several, in turn
+    #[arg(long = "producer-bin", value_name = "P")]
     producer_bins: Vec<PathBuf>,
 }
 
@@ -414,7 +414,10 @@ pub(crate) enum Stop {
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Order, Options), Stop> {
-    let line = CommandLine::try_parse_from(arguments).map_err(|error| {
+    // The whole on one screen: what few will say is shown by the commands' own help.
+    let screen = CommandLine::command().mut_arg("producer_bins", |arg| arg.hide(true));
+    let matches = screen.try_get_matches_from(arguments);
+    let line = matches.and_then(|said| CommandLine::from_arg_matches(&said)).map_err(|error| {
         if error.use_stderr() {
             // The first paragraph says what; usage and hints follow it.
             let text = error.to_string();

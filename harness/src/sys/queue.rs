@@ -19,8 +19,8 @@ impl Queue {
         let mut limits = std::mem::MaybeUninit::<libc::mq_attr>::zeroed();
         // SAFETY: every bit pattern of integers is a valid `mq_attr`, zero as well.
         let limits = unsafe { limits.assume_init_mut() };
-        limits.mq_maxmsg = i64::try_from(messages).map_err(io::Error::other)?;
-        limits.mq_msgsize = i64::try_from(message_bytes).map_err(io::Error::other)?;
+        limits.mq_maxmsg = messages.try_into().map_err(io::Error::other)?;
+        limits.mq_msgsize = message_bytes.try_into().map_err(io::Error::other)?;
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
         let (name, mode): (_, libc::mode_t) = (CString::new(name)?, 0o600);
         // SAFETY: a string that ends with a zero byte, and with O_CREAT a mode and an `mq_attr`.

@@ -85,8 +85,8 @@ fn a_wait_that_ends_late_is_noticed() {
 
 #[test]
 fn descriptors_files_and_processes_that_are_left_are_noticed() {
-    // What comes with the first message is counted as what the channel needs.
-    fails("leak@2", "256 B ring", "leak");
+    // What comes with the first message is taken for what the channel needs.
+    fails("leak@100", "256 B ring", "leak");
     fails("leak@1", "single calls", "leak");
     fails("litter@1", "256 B ring", "leak");
     fails("orphan@1", "256 B ring", "leak");
