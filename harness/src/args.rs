@@ -35,8 +35,7 @@ Examples:
   harness verify --for 10m --seed 7         look longer for faults, replayable
   harness compare --size 1k,frame --transport ipmpsc,pipe
 
-Exit codes: 0 passed, 1 a promise broken, 2 usage, 3 inconclusive, 5 a published report is stale,
-            70 internal, 130 interrupted";
+Exit: 0 passed, 1 promise broken, 2 usage, 3 inconclusive, 5 stale, 70 internal, 130 interrupted";
 
 /// Does this channel keep its promises, and which IPC transport should I use?
 #[derive(Debug, Parser)]
@@ -278,7 +277,7 @@ struct Grid {
     /// Bytes of the ring [default: 1m, or twice the message]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     ring: Option<u64>,
-    /// quick: 15 s; default: at most 90 s; full: says how long first
+    /// quick: 15 s; default: at most 90 s; full, scale: say it first
     #[arg(long, value_name = "P", value_enum, default_value_t, hide_possible_values = true)]
     #[arg(hide_default_value = true)]
     profile: Profile,
