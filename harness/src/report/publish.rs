@@ -85,13 +85,18 @@ pub(crate) fn place(env: &Env) -> String {
     let machine = format!("{}-{}-cores", slug(&env.cpu), env.cores);
     let date = env.started.get(..10).unwrap_or("undated");
     let revision: String = env.revision.chars().take(REVISION_LEN).collect();
-    let scale = if is_of_curves(env) { "-scale" } else { "" };
-    format!("{os}-{arch}-{machine}/{date}-{revision}{scale}")
+    let part = part(env).map_or_else(String::new, |part| format!("-{part}"));
+    format!("{os}-{arch}-{machine}/{date}-{revision}{part}")
 }
 
-/// Whether it draws curves far along each axis and is not a run of everything.
-fn is_of_curves(env: &Env) -> bool {
-    env.arguments.windows(2).any(|words| words == ["--profile", "scale"])
+/// What a run is of, if not of everything: curves far along each axis, or the fault matrix.
+fn part(env: &Env) -> Option<&'static str> {
+    let has = |words: &[&str]| env.arguments.windows(words.len()).any(|there| there == words);
+    match () {
+        () if has(&["--profile", "scale"]) => Some("scale"),
+        () if has(&["--matrix"]) => Some("faults"),
+        () => None,
+    }
 }
 
 /// The words of a processor's name that tell it from others, fit for a folder.
@@ -171,7 +176,7 @@ from its rows and its stamp, and `report --check` proves that this changes no by
 
 /// What the README shows of the newest run of everything.
 pub(crate) fn block(runs: &[Run]) -> String {
-    let whole = runs.iter().find(|run| !is_of_curves(&run.env));
+    let whole = runs.iter().find(|run| part(&run.env).is_none());
     let Some(Run { path, rows, env }) = whole.or(runs.first()) else {
         return "No run is published yet; `scripts/bench` makes one.\n".into();
     };

@@ -224,18 +224,19 @@ fn what_is_published_is_indexed_shown_and_checked() {
 }
 
 #[test]
-fn a_newer_run_of_curves_stands_beside_the_run_that_is_shown() {
-    let project = Project::with_run(&[("profile", "release".into())]);
+fn a_newer_run_of_a_part_stands_beside_the_run_that_is_shown() {
+    let project = Project::with_run(&[]);
     project.expect("--publish --force", 0);
     let shown = project.read("README.md");
-    let later = [
-        ("arguments", serde_json::json!(["compare", "--profile", "scale"])),
-        ("started", "2026-01-02T05:00:00Z".into()),
-    ];
-    make_up(&project.latest(), &later);
-    project.expect("--publish --force", 0);
-    assert_eq!(project.read("README.md"), shown);
-    assert!(project.read("results/README.md").contains("2026-01-02-0123456-scale/report.md"));
+    for (words, part) in [("compare --profile scale", "scale"), ("torture --matrix", "faults")] {
+        let words: Vec<_> = words.split(' ').collect();
+        let later = [("arguments", words.into()), ("started", "2026-01-02T05:00:00Z".into())];
+        make_up(&project.latest(), &later);
+        project.expect("--publish --force", 0);
+        assert_eq!(project.read("README.md"), shown);
+        let link = format!("2026-01-02-0123456-{part}/report.md");
+        assert!(project.read("results/README.md").contains(&link));
+    }
     project.expect("--check", 0);
 }
 
