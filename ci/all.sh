@@ -15,8 +15,8 @@ export RUST_BACKTRACE="${RUST_BACKTRACE:-1}"
 
 steps=("$@")
 if [ ${#steps[@]} -eq 0 ]; then
-  steps=(lint workflows doc readme test loom compat release-clean instructions smoke points seeds
-    iceoryx2 report page)
+  steps=(lint workflows doc readme test loom compat release-clean instructions smoke points replay
+    seeds iceoryx2 report page)
 fi
 
 summary=()

@@ -27,7 +27,10 @@ export CARGO_INCREMENTAL=0
 folder=${CARGO_TARGET_DIR:-$PWD/target}/platform
 export CARGO_TARGET_DIR=$folder
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+# Debian's wine has no preloader, which keeps the addresses that Windows programs count on. Without
+# it the kernel puts the heap at random, once in some thousand starts onto Windows' shared page, and
+# wine gives up with c0000018, to whoever starts the process error 1359. So nothing is random here.
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="setarch -R wine"
 export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
 export WINEPREFIX=${WINEPREFIX:-$folder/wine} WINEDEBUG=-all
 
@@ -81,7 +84,7 @@ C
   fi
   trap 'wineserver -k || true' EXIT
   wineserver -p </dev/null >/dev/null 2>&1
-  timeout 120 wine cmd /c exit </dev/null >/dev/null 2>&1
+  timeout 120 setarch -R wine cmd /c exit </dev/null >/dev/null 2>&1
 }
 
 # Some dev-dependencies compile a little C, and these targets have no C compiler here. What is only
@@ -207,7 +210,7 @@ case "$target" in
       # A wine that has no pipe of ours, and kills enough for 300 of producers.
       *-windows-*)
         start_wine
-        put_to_use 600 wine "$program"
+        put_to_use 600 setarch -R wine "$program"
         ;;
       # Workers by way of the runner, as a system without qemu's formats would need it.
       aarch64-*)

@@ -1,6 +1,7 @@
 //! The command line: what may be said, and one clear line about what may not.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,8 +35,7 @@ Examples:
   harness verify --for 10m --seed 7         look longer for faults, replayable
   harness compare --size 1k,frame --transport ipmpsc,pipe
 
-Exit codes: 0 passed, 1 a promise broken, 2 usage, 3 inconclusive, 5 a published report is stale,
-            70 internal, 130 interrupted";
+Exit: 0 passed, 1 promise broken, 2 usage, 3 inconclusive, 5 stale, 70 internal, 130 interrupted";
 
 /// Does this channel keep its promises, and which IPC transport should I use?
 #[derive(Debug, Parser)]
@@ -164,6 +164,14 @@ enum Word {
         #[command(flatten)]
         voice: Voice,
     },
+    /// The harness itself: planted bugs, each of which it must notice
+    Selftest {
+        /// Only bugs that have this in their names
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        only: String,
+        #[command(flatten)]
+        voice: Voice,
+    },
     /// This machine: its noise, and what its memory and its scheduler cost
     Doctor {
         /// Producers of the run that is planned
@@ -196,6 +204,11 @@ enum Word {
     Nemesis { id: String, subject: String, folder: PathBuf },
     #[command(name = "__janitor", hide = true)]
     Janitor { folder: PathBuf },
+    #[command(name = "__attempt", hide = true)]
+    Attempt {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
 }
 
 /// What every run of real processes is told.
@@ -264,7 +277,7 @@ struct Grid {
     /// Bytes of the ring [default: 1m, or twice the message]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     ring: Option<u64>,
-    /// quick: 15 s; default: at most 90 s; full: says how long first
+    /// quick: 15 s; default: at most 90 s; full, scale: say it first
     #[arg(long, value_name = "P", value_enum, default_value_t, hide_possible_values = true)]
     #[arg(hide_default_value = true)]
     profile: Profile,
@@ -322,6 +335,9 @@ pub(crate) enum Order {
         file: PathBuf,
         plan: Plan,
     },
+    Selftest {
+        only: String,
+    },
     Doctor,
     Transports,
     Worker,
@@ -338,6 +354,9 @@ pub(crate) enum Order {
     },
     Janitor {
         folder: PathBuf,
+    },
+    Attempt {
+        words: Vec<OsString>,
     },
 }
 
@@ -392,7 +411,7 @@ pub(crate) enum Stop {
 
 /// Reads the command line.
 pub(crate) fn parse(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Order, Options), Stop> {
     // The whole on one screen: what few will say is shown by the commands' own help.
     let screen = CommandLine::command().mut_arg("producer_bins", |arg| arg.hide(true));
@@ -428,6 +447,10 @@ pub(crate) fn parse(
         Some(Word::Shrink { file, duration, voice }) => {
             let plan = read_plan(&file, "shrink")?;
             (Order::Shrink { file, plan }, Load::of_one(duration), no_grid, voice)
+        }
+        Some(Word::Selftest { only, voice }) => {
+            check_bugs().map_err(Stop::Mistake)?;
+            (Order::Selftest { only }, Load::of_one(None), no_grid, voice)
         }
         Some(word) => {
             let (order, load, voice) = word.without_load();
@@ -479,10 +502,12 @@ impl Word {
                 (Order::Nemesis { id, subject, folder }, load, says(false))
             }
             Word::Janitor { folder } => (Order::Janitor { folder }, load, says(false)),
+            Word::Attempt { words } => (Order::Attempt { words }, load, says(false)),
             Word::Verify { .. }
             | Word::Compare { .. }
             | Word::Torture { .. }
             | Word::Replay { .. }
+            | Word::Selftest { .. }
             | Word::Shrink { .. } => {
                 unreachable!("`parse` has taken these")
             }
@@ -546,6 +571,16 @@ fn needs_points(what: &str, words: &str) -> Result<(), String> {
         "{what} needs a build with named points: \
          `cargo run -p harness --features fault -- {words}`"
     ))
+}
+
+/// Only a build for it has bugs to notice.
+fn check_bugs() -> Result<(), String> {
+    match cfg!(all(feature = "fault", feature = "mutant")) {
+        true => Ok(()),
+        false => Err("selftest needs a build with named points and planted bugs: \
+                      `cargo run -p harness --features fault,mutant -- selftest`"
+            .into()),
+    }
 }
 
 /// A plan that this build can run.

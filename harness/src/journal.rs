@@ -30,7 +30,10 @@ const COUNT: usize = 3;
 const HEAD: usize = 16;
 /// Words of each producer before its counts.
 const CURRENT: usize = 0;
+/// The life whose last message has come, and one.
 const ENDED: usize = 1;
+/// The first life whose last message is the producer's last; the orchestrator writes it.
+const AWAITED: usize = 2;
 const EACH: usize = 16 + LIVES as usize;
 
 /// The mapped file.
@@ -63,6 +66,18 @@ impl Journal {
     /// How many messages of one life of a producer have arrived, its last one not counted.
     pub(crate) fn received(&self, producer: u32, life: u32) -> u64 {
         self.count(producer, life).load(Relaxed)
+    }
+
+    /// Whether nothing more is to come of this producer.
+    pub(crate) fn has_last(&self, producer: u32) -> bool {
+        let word = |word| self.word(producer, word).load(Relaxed);
+        word(ENDED) > word(AWAITED)
+    }
+
+    /// This producer's last message is one of this life or of a later one, since the life before it
+    /// ended in the middle of its last: that one may come, but need not.
+    pub(crate) fn awaits(&self, producer: u32, life: u32) {
+        self.word(producer, AWAITED).store(life.into(), Relaxed);
     }
 
     /// All messages so far.
@@ -137,14 +152,15 @@ impl Heir {
         let ended = self.journal.word(producer, ENDED);
         let same = current.load(Relaxed) == u64::from(life);
         let due = if same { self.journal.received(producer, life) } else { 0 };
-        let was_last = ended.load(Relaxed) != 0;
-        let repeats = if is_end { was_last && sequence == due } else { sequence + 1 == due };
+        let has_ended = ended.load(Relaxed) == u64::from(life) + 1;
+        let repeats = if is_end { has_ended && sequence == due } else { sequence + 1 == due };
         if may_repeat && same && repeats {
             self.journal.words.word(AGAIN).fetch_add(1, Relaxed);
             self.journal.came(now_ns);
             return Ok(self.has_all());
         }
-        if u64::from(life) < current.load(Relaxed) || was_last {
+        let is_over = has_ended || self.journal.has_last(producer);
+        if u64::from(life) < current.load(Relaxed) || is_over {
             return Err(format!("{name}: message {sequence} after its successor's, or its last"));
         }
         if sequence != due {
@@ -152,7 +168,7 @@ impl Heir {
         }
         current.store(u64::from(life), Relaxed);
         if is_end {
-            ended.store(1, Relaxed);
+            ended.store(u64::from(life) + 1, Relaxed);
         } else {
             self.journal.count(producer, life).store(sequence + 1, Relaxed);
         }
@@ -162,7 +178,7 @@ impl Heir {
 
     /// Whether every producer has sent its last.
     pub(crate) fn has_all(&self) -> bool {
-        (0..self.producers).all(|producer| self.journal.word(producer, ENDED).load(Relaxed) != 0)
+        (0..self.producers).all(|producer| self.journal.has_last(producer))
     }
 }
 
@@ -252,6 +268,21 @@ mod tests {
         assert_eq!(give(&mut heir, &[(0, 0, 0), (0, 0, 1 | END)]), Ok(false));
         assert!(give(&mut heir, &[(0, 1, 0)]).is_err(), "a message after the last");
         assert_eq!(give(&mut books.heir(), &[(0, 0, 1 | END), (1, 0, END)]), Ok(true));
+    }
+
+    #[test]
+    fn the_last_of_a_life_that_ended_in_it_is_not_the_producers_last() {
+        let books = Books::new();
+        let mut heir = books.heir();
+        give(&mut heir, &[(1, 0, END), (0, 0, 0)]).expect("in order");
+        // Killed in its last send, which has not come so far.
+        heir.journal.awaits(0, 1);
+        assert_eq!(give(&mut heir, &[(0, 0, 1 | END)]), Ok(false));
+        assert!(give(&mut heir, &[(0, 0, 1 | END)]).is_err(), "twice without a death");
+        assert!(give(&mut heir, &[(0, 0, 2)]).is_err(), "a message after its life's last");
+        assert_eq!(give(&mut books.heir(), &[(0, 0, 1 | END), (0, 1, 0)]), Ok(false));
+        assert_eq!(give(&mut heir, &[(0, 1, 1 | END)]), Ok(true));
+        assert!(give(&mut heir, &[(0, 2, 0)]).is_err(), "a message after the last");
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub(crate) struct Plan {
     /// What it broke when it was found.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
+    /// The planted bug with which it must fail, where it is kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) mutant: String,
     pub(crate) way: Way,
     pub(crate) transport: String,
     pub(crate) ring_bytes: u64,
@@ -82,7 +85,7 @@ pub(crate) struct Fault {
     pub(crate) who: Who,
     #[serde(rename = "do")]
     pub(crate) deed: Deed,
-    /// In lockstep: as soon as it stands at this point, unless it has begun to send its last,
+    /// In lockstep: as soon as it stands at this point,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) at: Option<String>,
     /// for the so-manieth time.

@@ -30,6 +30,7 @@ pub(crate) enum Row {
     Sweep(SweepRow),
     Timeline(TimelineRow),
     Fault(FaultRow),
+    Selftest(SelftestRow),
     Failed(FailedRow),
 }
 
@@ -382,6 +383,20 @@ pub(crate) struct Window {
     /// How often a record was thrown away.
     pub(crate) discarded: u64,
     pub(crate) worst_ns: u64,
+}
+
+/// A planted bug, and whether the harness notices it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SelftestRow {
+    pub(crate) mutant: String,
+    /// What was to notice it; empty where nothing here can, and then `what` says why.
+    pub(crate) method: String,
+    pub(crate) noticed: bool,
+    /// The name of what failed: a schedule by its number, a scenario, an act.
+    pub(crate) place: String,
+    /// Until it failed, from the start of a harness of its own.
+    pub(crate) took_ns: u64,
+    pub(crate) what: String,
 }
 
 /// What should have been one of the others.

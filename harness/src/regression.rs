@@ -75,6 +75,7 @@ mod tests {
         let plans = plans().expect("they are read when the program is built");
         for (name, plan) in plans {
             assert!(plan.note.len() > 20, "{name}: {}", plan.note);
+            assert_eq!(name, format!("regressions/{}.toml", plan.mutant));
         }
     }
 }

@@ -4,7 +4,7 @@
 //! These are calls that the transports do not have, so the ring is opened once more, by its path.
 //! The producer drives: while it looks at the ring, the consumer takes nothing.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use ipmpsc::{Error, Receiver, Sender, SharedRingBuffer, Stats};
@@ -28,6 +28,9 @@ const TIMEOUTS: [Duration; 2] = [Duration::from_micros(1), Duration::from_millis
 const LONG: Duration = Duration::from_millis(120);
 /// So much later than asked for is a fault and not a busy machine.
 const LATE: Duration = Duration::from_secs(2);
+
+/// Bytes of a reservation that are not used.
+const SPARE: usize = 16;
 
 type Sent = ipmpsc::Result<bool>;
 
@@ -79,11 +82,23 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The next message, of a length that moves the ring's end about.
+    /// The next message, of a length that moves the ring's end about; every third one in a
+    /// reservation of more than that, if there is room for one.
     fn try_send(&mut self) -> Result<bool> {
         let mut message = vec![0; len_of(self.sent)];
         key(self.job, self.sent).fill(&mut message);
-        let sent = self.sender.try_send_bytes(&message)?;
+        let room = match self.sent % 3 {
+            0 => self.sender.try_reserve(message.len() + SPARE)?,
+            _ => None,
+        };
+        let sent = match room {
+            Some(mut room) => {
+                room.write_all(&message).context("what was reserved takes it")?;
+                room.commit()?;
+                true
+            }
+            None => self.sender.try_send_bytes(&message)?,
+        };
         self.sent += u64::from(sent);
         Ok(sent)
     }

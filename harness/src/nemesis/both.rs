@@ -28,14 +28,20 @@ pub(super) mod values {
         }
     }
 
-    /// Long whenever it is asked for the first time, short the second: stale bytes would follow.
-    #[derive(Debug, Default)]
-    pub(in crate::nemesis) struct Lies(Cell<bool>);
+    /// So long when it is asked for the first time, short from the second on: stale bytes would
+    /// follow.
+    #[derive(Debug)]
+    pub(in crate::nemesis) struct Lies(Cell<usize>);
+
+    impl Lies {
+        pub(in crate::nemesis) fn of(len: usize) -> Lies {
+            Lies(Cell::new(len))
+        }
+    }
 
     impl Serialize for Lies {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let len = if self.0.replace(true) { 1 } else { 32 };
-            serializer.collect_seq(std::iter::repeat_n(7_u8, len))
+            serializer.collect_seq(std::iter::repeat_n(7_u8, self.0.replace(1)))
         }
     }
 
@@ -151,8 +157,9 @@ macro_rules! scenarios {
                 let tx = Sender::new(SharedRingBuffer::open(&path)?);
                 tx.send(&vec![7_u8; 500_000])?;
                 let _second = SharedRingBuffer::create(&path, 64)?;
-                // Whatever it says about the ring: it must say it, and give what was sent.
-                let _ = tx.send_timeout(&vec![8_u8; 500_000], SHORT);
+                // Nobody would look for another message there, but what was sent is given.
+                let sent = tx.send_timeout(&vec![8_u8; 500_000], SHORT);
+                is(sent.is_err(), "a ring that has been replaced takes messages")?;
                 let got = rx.recv_timeout::<Vec<u8>>(LONG);
                 is(got.is_ok_and(|got| got == Some(vec![7; 500_000])), "what was sent is gone")
             }
@@ -231,12 +238,16 @@ macro_rules! scenarios {
 
             pub(in crate::nemesis) fn lying_value(folder: &Path) -> Verdict {
                 let (tx, rx) = both(folder)?;
-                if tx.send_timeout(&Lies::default(), LONG).is_ok() {
-                    let got = rx.recv_timeout::<(u64, [u8; 32])>(LONG);
-                    let what = format!("32 bytes announced, 1 written, received as {got:?}");
-                    return Err(Broken::Corrupts(what));
+                // The second is too long to be serialized anywhere but in the ring.
+                for len in [32, 4_000] {
+                    if tx.send_timeout(&Lies::of(len), LONG).is_ok() {
+                        let got = rx.recv_timeout::<(u64, [u8; 32])>(LONG);
+                        let what = format!("{len} bytes announced, 1 written, received as {got:?}");
+                        return Err(Broken::Corrupts(what));
+                    }
+                    passes(&tx, &rx)?;
                 }
-                passes(&tx, &rx)
+                Ok(())
             }
 
             /// More senders than a ring has slots come, send and leave, one after the other and

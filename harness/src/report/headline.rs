@@ -19,7 +19,7 @@ pub(super) fn sheets(source: Source<'_>) -> Vec<Sheet> {
         // What an emulator is fast at is nobody's choice.
         return Vec::new();
     }
-    let places = source.summary.places(Kind::Throughput);
+    let places = source.summary.with_usual_rings();
     let counts: Vec<_> = places.iter().map(|place| place.producers).collect();
     let mut counts: Vec<_> =
         counts.iter().min().into_iter().chain(counts.iter().max()).copied().collect();

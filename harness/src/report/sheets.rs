@@ -146,9 +146,12 @@ fn throughput(source: Source<'_>) -> Vec<Sheet> {
         "vs 0.5.1",
         "vs ipc-channel",
     ];
+    let usual = source.summary.with_usual_rings();
     let sheet = |place: Place| {
         let (from, ring) = (producers(place.producers), bytes(place.ring_bytes));
-        let title = format!("Throughput, {} from {from}", size(place.size));
+        let which =
+            if usual.contains(&place) { String::new() } else { format!(", ring of {ring}") };
+        let title = format!("Throughput, {} from {from}{which}", size(place.size));
         let mut sheet = Sheet::new(title, &head).detail(&["vs 0.5.1", "vs ipc-channel"]);
         for (name, subject) in source.lines(place) {
             let figure = |metric| subject.figures.get(&metric);

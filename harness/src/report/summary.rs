@@ -125,6 +125,21 @@ impl Summary {
         places.into_iter().filter(|place| place.kind == kind).collect()
     }
 
+    /// Where speed was measured with the ring that is usual for a size: the one with which most was
+    /// measured.
+    pub(super) fn with_usual_rings(&self) -> Vec<Place> {
+        let places = self.places(Kind::Throughput);
+        let mut counts: BTreeMap<(usize, u64), usize> = BTreeMap::new();
+        for place in &places {
+            let measured = self.subjects.get(&(*place, false)).map_or(0, BTreeMap::len);
+            *counts.entry((place.size, place.ring_bytes)).or_default() += measured;
+        }
+        let most = |size| counts.iter().filter(|((of, _), _)| *of == size).map(|(_, n)| n).max();
+        let is_usual =
+            |place: &Place| counts.get(&(place.size, place.ring_bytes)) == most(place.size);
+        places.into_iter().filter(is_usual).collect()
+    }
+
     /// A transport at a place.
     pub(super) fn subject(&self, place: Place, transport: &str) -> Option<&Subject> {
         self.subjects.get(&(place, false))?.get(transport)
@@ -287,6 +302,7 @@ fn block(row: &Row) -> Option<(Place, &Cell, Block<'_>)> {
         | Row::Timeline(_)
         | Row::Sweep(_)
         | Row::Fault(_)
+        | Row::Selftest(_)
         | Row::Failed(_) => return None,
     };
     let Cell { producers, size, ring_bytes, pinned, .. } = *cell;
@@ -398,6 +414,20 @@ mod tests {
         let figure = summary.figure(place(Kind::Throughput), "ipmpsc", Metric::MessagesPerS);
         let spread = figure.and_then(|figure| figure.spread).expect("three blocks");
         assert_eq!((spread.low, spread.high, spread.count), (40_000.0, 50_000.0, 3));
+    }
+
+    #[test]
+    fn the_usual_ring_of_a_size_is_the_one_with_most_in_it() {
+        let with = |transport, ring_bytes: u64| {
+            let mut row = throughput(transport, false, 0, 40_000);
+            row["ring_bytes"] = ring_bytes.into();
+            row
+        };
+        let small = with("ipmpsc", 1024);
+        let rows = rows(&[small, with("ipmpsc", 4096), with("pipe", 4096), with("ipmpsc", 8192)]);
+        let summary = Summary::new(&rows);
+        assert_eq!(summary.with_usual_rings(), [place(Kind::Throughput)]);
+        assert_eq!(summary.places(Kind::Throughput).len(), 3);
     }
 
     #[test]

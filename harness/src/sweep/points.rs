@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     child,
+    protocol::SweepJob,
     record::{Ended, Places, SweepRow},
     sys,
 };

@@ -12,7 +12,7 @@
 //! | `descriptors` | descriptors or handles | /proc/self/fd | GetHandleInformation |
 //! | `set_apart`, `Group` | a worker with its children | process group | job object |
 //! | `die_with_parent` | no orphans | prctl (Linux) | the job of `Group` |
-//! | `is_there`, `freeze`, `thaw` | another process | kill | OpenProcess, SuspendThread |
+//! | `is_there`, `freeze`, `thaw`, `ask_to_end` | another process | kill | OpenProcess, SuspendThread |
 //! | `pin`, `pin_other` | one processor only | sched_setaffinity (Linux) | affinity masks |
 //! | `open_to_read`, `read_exact_at`, `links`, `is_locked` | a file that others use | open, pread, fstat, fcntl | CreateFile, ReadFile |
 //! | `Stream`, `stream`, `readable` | bytes of several producers | descriptors, poll | sockets, WSAPoll |

@@ -162,6 +162,13 @@ pub(crate) fn is_there(pid: u32) -> bool {
         .is_some_and(|pid| rustix::process::test_kill_process(pid).map_or_else(refused, |()| true))
 }
 
+/// Tells a process to end, which may have done so by itself: not reaped yet, it still has its id.
+#[cfg(all(feature = "fault", feature = "mutant"))]
+pub(crate) fn ask_to_end(process: &mut Child) -> io::Result<()> {
+    let Some(pid) = pid_of(process.id()) else { return process.kill() };
+    Ok(rustix::process::kill_process(pid, Signal::TERM)?)
+}
+
 /// Stops another process where it is; one that has exited needs it no more.
 pub(crate) fn freeze(pid: u32) {
     let _ = pid_of(pid).map(|pid| rustix::process::kill_process(pid, Signal::STOP));

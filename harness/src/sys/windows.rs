@@ -197,6 +197,12 @@ pub(crate) fn is_there(pid: u32) -> bool {
     }
 }
 
+/// Ends a process together with its own children, which their jobs see to; there is no word for it.
+#[cfg(all(feature = "fault", feature = "mutant"))]
+pub(crate) fn ask_to_end(process: &mut Child) -> io::Result<()> {
+    process.kill()
+}
+
 /// Stops another process where it is; one that has exited needs it no more.
 pub(crate) fn freeze(pid: u32) {
     for thread in threads(pid) {

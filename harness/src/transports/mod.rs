@@ -105,6 +105,10 @@ pub(crate) trait Transport: Sync {
     fn has_limit(&self) -> bool {
         false
     }
+    /// Whether all its messages share one ring of the bytes that were asked for.
+    fn has_ring(&self) -> bool {
+        false
+    }
     /// Bytes of the ring a message takes beside its own, before rounding up to eight; none where
     /// there is no ring, or not one whose layout is known here.
     fn overhead(&self) -> Option<u64> {

@@ -60,7 +60,8 @@ fn producers_of_other_builds_take_turns_and_the_consumer_is_this_one() {
     let (words, lines) = runner(&run);
     let folder = run.folder.path();
     let builds = ["one", "two"].map(|name| build(folder, name));
-    let mut command = run.command("torture --kills 40 --producers 2 --transport ipmpsc-bytes");
+    let mut command =
+        run.command("torture --kills 40 --producers 2 --transport ipmpsc-bytes --only faults");
     command.env("HARNESS_RUNNER", words);
     for build in &builds {
         command.arg("--producer-bin").arg(build);

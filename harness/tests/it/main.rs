@@ -11,6 +11,7 @@ mod points;
 mod replay;
 mod report;
 mod screens;
+mod selftest;
 mod verify;
 
 use std::{
@@ -49,7 +50,7 @@ impl Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
         command.args(words.split_whitespace());
         let first = words.split_whitespace().next().unwrap_or_default();
-        if !["transports", "replay", "shrink"].contains(&first) {
+        if !["transports", "replay", "shrink", "selftest"].contains(&first) {
             command.arg("--out").arg(self.out());
         }
         command.env(MARK, self.folder.path()).stdin(Stdio::null());
@@ -139,7 +140,7 @@ fn a_comparison_leaves_a_report_rows_and_a_stamp() {
 #[test]
 fn killed_and_frozen_processes_lose_nothing_that_was_acknowledged() {
     let run = Run::new();
-    let output = run.output("torture --kills 200 --producers 3");
+    let output = run.output("torture --kills 200 --producers 3 --only faults");
     let text = stderr(&output);
     // A state that so few faults need not reach makes it inconclusive, and says so.
     let is_fine = match output.status.code() {

@@ -52,6 +52,27 @@ fn a_fault_at_a_point_that_nobody_reaches_is_named() {
 
 #[cfg(feature = "fault")]
 #[test]
+fn a_producer_can_be_killed_at_any_point_of_its_last_send() {
+    let run = Run::new();
+    for point in ["claim-locked", "claim-moved", "copy-half", "copy-done", "commit-done"] {
+        let text = PLAN.replace("messages = 3", "messages = 1");
+        let text = text.replace("at = \"claim-moved\"", &format!("at = \"{point}\""));
+        for schedule in ["\"p0 40\"", "\"c 4\", \"p0 to commit-done\", \"p0 5\", \"c 9\""] {
+            let begin = text.find("schedule = ").expect("it has one");
+            let end = begin + text[begin..].find('\n').expect("a line of its own");
+            let text = format!("{}schedule = [{schedule}]{}", &text[..begin], &text[end..]);
+            let output = run.output(&format!("replay {} --times 3", planned(&run, &text)));
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(0), "{point}, {schedule}: {said}");
+            assert!(said.contains("failed 0 of 3"), "{point}, {schedule}: {said}");
+            assert!(said.contains("histories: 1 "), "{point}, {schedule}: {said}");
+            assert!(!said.contains("never stood"), "{point}, {schedule}: {said}");
+        }
+    }
+}
+
+#[cfg(feature = "fault")]
+#[test]
 fn random_schedules_in_lockstep_are_the_same_for_the_same_seed() {
     let steps = || {
         let output = Run::new().output("torture --lockstep 40 --seed 11");

@@ -224,6 +224,22 @@ fn what_is_published_is_indexed_shown_and_checked() {
 }
 
 #[test]
+fn a_newer_run_of_curves_stands_beside_the_run_that_is_shown() {
+    let project = Project::with_run(&[("profile", "release".into())]);
+    project.expect("--publish --force", 0);
+    let shown = project.read("README.md");
+    let later = [
+        ("arguments", serde_json::json!(["compare", "--profile", "scale"])),
+        ("started", "2026-01-02T05:00:00Z".into()),
+    ];
+    make_up(&project.latest(), &later);
+    project.expect("--publish --force", 0);
+    assert_eq!(project.read("README.md"), shown);
+    assert!(project.read("results/README.md").contains("2026-01-02-0123456-scale/report.md"));
+    project.expect("--check", 0);
+}
+
+#[test]
 fn a_readme_without_its_two_lines_is_left_alone() {
     let project = Project::with_run(&[]);
     for readme in ["# None\n", "<!-- results:end -->\n<!-- results:begin -->\n"] {

@@ -54,8 +54,14 @@ enum Enough {
     After(Duration),
 }
 
-/// So many faults, or as many as the time allows, over rings from small to large.
-pub(crate) fn run(session: &mut Session, kills: u64, time: Option<Duration>) -> Result<()> {
+/// So many faults, or as many as the time allows, over rings from small to large; only where `only`
+/// is in the name.
+pub(crate) fn run(
+    session: &mut Session,
+    kills: u64,
+    time: Option<Duration>,
+    only: &str,
+) -> Result<()> {
     let named = session.options.transports.clone();
     for name in named.iter().filter(|name| !is_ours(name)) {
         session.skip(name, "only ipmpsc promises to survive its processes");
@@ -79,30 +85,37 @@ pub(crate) fn run(session: &mut Session, kills: u64, time: Option<Duration>) -> 
             Some(time) => Enough::After(time / u32::try_from(count)?),
             None => Enough::Faults(part),
         };
-        if !matches!(enough, Enough::Faults(0)) && !session.is_over() {
-            step(session, (ring_bytes, producers), form, enough, &mut reached)?;
+        let name = name_of(enough, (ring_bytes, producers), form);
+        let is_wanted = !matches!(enough, Enough::Faults(0)) && name.contains(only);
+        if is_wanted && !session.is_over() {
+            step(session, (ring_bytes, producers), form, (&name, enough), &mut reached)?;
         }
         session.progress.stepped();
     }
     session.progress.end();
     reached.say(session);
-    reached.judge(session);
+    if only.is_empty() {
+        reached.judge(session);
+    }
     Ok(())
+}
+
+fn name_of(enough: Enough, (ring_bytes, producers): (u64, u32), transport: &str) -> String {
+    let name = match enough {
+        Enough::Faults(count) => format!("{count} faults"),
+        Enough::After(time) => format!("faults for {}", humantime::format_duration(time)),
+    };
+    format!("{name}, producers {producers}, {ring_bytes} byte ring ({transport})")
 }
 
 fn step(
     session: &mut Session,
     (ring_bytes, producers): (u64, u32),
     transport: &str,
-    enough: Enough,
+    (name, enough): (&str, Enough),
     reached: &mut Reached,
 ) -> Result<()> {
-    let name = match enough {
-        Enough::Faults(count) => format!("{count} faults"),
-        Enough::After(time) => format!("faults for {}", humantime::format_duration(time)),
-    };
-    let name = format!("{name}, producers {producers}, {ring_bytes} byte ring ({transport})");
-    session.progress.step(&name);
+    session.progress.step(name);
     // Half of them, as a plan's numbers have a sign.
     let seed = mix(session.options.seed ^ ring_bytes ^ u64::from(producers)) >> 1;
     let channel = Channel { ring_bytes, message_max: ring_bytes, producers, seed };
@@ -115,11 +128,11 @@ fn step(
         Some((row, mut timeline)) => {
             session.pass();
             reached.add(&row);
-            timeline.name = name;
+            timeline.name = name.into();
             session.record(&Row::Torture(row))?;
             session.record(&Row::Timeline(timeline))
         }
-        None => failure::report(session, &name, &trial, evidence.as_ref()),
+        None => failure::report(session, name, &trial, evidence.as_ref()),
     }
 }
 
@@ -127,6 +140,7 @@ fn step(
 fn as_plan(plan: &Plan, longest: usize) -> plan::Plan {
     plan::Plan {
         note: String::new(),
+        mutant: String::new(),
         way: Way::Load,
         transport: plan.transport.clone(),
         ring_bytes: plan.setup.ring_bytes,

@@ -87,7 +87,8 @@ struct Actor {
     life: u32,
     /// When it fell asleep, by turns: who sleeps longest is woken first.
     since: usize,
-    /// It has begun to send its last. A successor would send what nobody awaits any more.
+    /// It has begun to send its last. Should that have come when it is killed, a successor would
+    /// send what nobody awaits any more.
     is_ending: bool,
 }
 
@@ -255,13 +256,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Whether there is something left for a successor to do.
+    /// Whether there is something left to die in.
     fn may_die(&self, index: usize) -> bool {
-        let actor = &self.actors[index];
-        actor.place != Place::Done && !actor.is_ending
+        self.actors[index].place != Place::Done
     }
 
-    /// Kills it where it stands; its successor takes its place.
+    /// Kills it where it stands; its successor takes its place, unless its last message has come.
     fn kill(&mut self, index: usize) -> Result<(), Trouble> {
         let (who, at) = (self.actors[index].who, self.actors[index].at());
         let passage = self.passages.get(&(who, at.clone())).copied().unwrap_or(1);
@@ -276,6 +276,13 @@ impl<'a> Stage<'a> {
             let began = line.incarnation == u64::from(life);
             let line = if began { line } else { Line::default() };
             self.graves.push(Grave { producer, incarnation: life, line });
+            if self.actors[index].is_ending {
+                if self.journal.has_last(producer) {
+                    self.actors[index].place = Place::Done;
+                    return Ok(());
+                }
+                self.journal.awaits(producer, life + 1);
+            }
         }
         let successor = self.enter(who, life + 1)?;
         self.actors[index] = successor;

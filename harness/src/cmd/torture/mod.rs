@@ -33,7 +33,7 @@ pub(crate) use sweep::{sweeper, victim};
 /// What belongs to a run of everything.
 pub(crate) fn run_part(session: &mut Session) -> Result<()> {
     let part = session.options.profile.table().torture;
-    load::run(session, 0, Some(part))
+    load::run(session, 0, Some(part), "")
 }
 
 /// Does what the flags say; without any, kills and freezes under load.
@@ -43,10 +43,10 @@ pub(crate) fn run(session: &mut Session, kills: u64, faults: &Faults) -> Result<
         Some(Sweep::Instructions) => sweep::run(session, Places::Instructions, &faults.only),
         Some(Sweep::Points) => sweep::run(session, Places::Points, &faults.only),
         None => match faults.lockstep {
-            Some(schedules) => schedules::run(session, schedules),
+            Some(schedules) => schedules::run(session, schedules, &faults.only),
             None => {
-                schedules::kept(session)?;
-                load::run(session, kills, session.options.duration)
+                schedules::kept(session, &faults.only)?;
+                load::run(session, kills, session.options.duration, &faults.only)
             }
         },
     }

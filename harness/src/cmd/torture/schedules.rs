@@ -21,8 +21,10 @@ const PRODUCERS_MAX: u32 = 3;
 const MESSAGES_MAX: u64 = 4;
 const TYPED_EXTRA: u64 = 8;
 
-/// So many plans, each with its own seed.
-pub(super) fn run(session: &mut Session, count: u64) -> Result<()> {
+/// What has failed before, then so many plans, each with its own seed; of both only those that have
+/// `only` in their names.
+pub(super) fn run(session: &mut Session, count: u64, only: &str) -> Result<()> {
+    kept(session, only)?;
     let named = session.options.transports.clone();
     let forms: Vec<_> = named.into_iter().filter(|name| is_ours(name)).collect();
     let forms = if forms.is_empty() { OURS.to_vec() } else { forms };
@@ -34,6 +36,9 @@ pub(super) fn run(session: &mut Session, count: u64) -> Result<()> {
         }
         let plan = draw(session.options.seed, number, form);
         let name = format!("schedule {number} ({form})");
+        if !name.contains(only) {
+            continue;
+        }
         session.progress.step(&name);
         let evidence = failure::evidence(session)?;
         let trial = trial::improvise(session, &plan, evidence.as_ref());
@@ -60,6 +65,7 @@ fn draw(seed: u64, number: u64, form: &str) -> Plan {
     let longest = lengths[random.random_range(0..lengths.len())].clamp(HEADER_LEN, most);
     Plan {
         note: String::new(),
+        mutant: String::new(),
         way: Way::Lockstep,
         transport: form.into(),
         ring_bytes,
@@ -72,11 +78,10 @@ fn draw(seed: u64, number: u64, form: &str) -> Plan {
     }
 }
 
-/// Runs what has failed before.
-pub(super) fn kept(session: &mut Session) -> Result<()> {
-    let all = regression::plans()?;
-    let (able, unable): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(_, plan)| trial::can_run(plan));
+/// Runs what has failed before and has `only` in its name.
+pub(super) fn kept(session: &mut Session, only: &str) -> Result<()> {
+    let all = regression::plans()?.into_iter().filter(|(name, _)| name.contains(only));
+    let (able, unable): (Vec<_>, Vec<_>) = all.partition(|(_, plan)| trial::can_run(plan));
     if !unable.is_empty() {
         let what = format!("{} kept plans", unable.len());
         session.skip(&what, trial::POINTS);
