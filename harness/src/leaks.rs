@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::{
     child::{Plan, Trouble},
-    sys::Group,
+    sys::{Group, LOOSE_DESCRIPTORS},
     transports::{Setup, is_ours},
 };
 
@@ -14,6 +14,12 @@ use crate::{
 const OURS: [&str; 3] = ["ring", "ledger", "order"];
 /// What is there as long as the run is.
 const LOCK: &str = "lock";
+
+/// Whether the descriptors of a process have become more or fewer from one count to another.
+pub(crate) fn descriptors(before: Option<usize>, after: Option<usize>) -> bool {
+    let counts = before.zip(after);
+    counts.is_some_and(|(before, after)| before.abs_diff(after) > LOOSE_DESCRIPTORS)
+}
 
 /// No process of the crew is left. Each worker leads a group, which its own children are in.
 pub(crate) fn processes(groups: &[Group]) -> Result<(), Trouble> {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     coverage::{Cells, Grain, Map, Shape, State},
+    leaks,
     ledger::{Ledger, Pace, roll},
     order::{InOrder, Stamps},
     payload::{END, Key},
@@ -93,7 +94,7 @@ impl Held {
         let (before, after) = (self.0, descriptors());
         let is_known = is_ours(&job.transport);
         match before {
-            Some(before) if is_known && before != after => {
+            Some(before) if is_known && leaks::descriptors(before, after) => {
                 bail!("leak: {before:?} descriptors became {after:?}")
             }
             _ => Ok(()),
