@@ -35,8 +35,7 @@ Examples:
   harness verify --for 10m --seed 7         look longer for faults, replayable
   harness compare --size 1k,frame --transport ipmpsc,pipe
 
-Exit codes: 0 passed, 1 a promise broken, 2 usage, 3 inconclusive, 5 a published report is stale,
-            70 internal, 130 interrupted";
+Exits: 0 passed, 1 promise broken, 2 usage, 3 inconclusive, 5 stale, 70 internal, 130 interrupted";
 
 /// Does this channel keep its promises, and which IPC transport should I use?
 #[derive(Debug, Parser)]
