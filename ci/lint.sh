@@ -27,6 +27,19 @@ leaks=$(grep -rn 'cfg(.*target_os' ipmpsc/src | grep -v '^ipmpsc/src/sys/mod\.rs
 [ -z "$leaks" ] || fail "cfg(target_os) outside ipmpsc/src/sys/mod.rs:
 $leaks"
 
+# In the harness it may also stand in front of a module that not every platform has, or of its
+# stand-in, and in a test.
+leaks=$(find harness/src -name '*.rs' ! -path 'harness/src/sys/*' -print0 | xargs -0 awk '
+  FNR == 1 { platform = 0; in_tests = 0 }
+  /^#\[cfg\((all\()?test/ { in_tests = 1 }
+  in_tests { next }
+  /cfg!?\(.*(target_os|target_arch|unix|windows)/ { platform = FILENAME ":" FNR; next }
+  platform && /^[[:space:]]*#\[(path|macro_use)/ { next }
+  platform && !/^(pub(\([a-z]*\))? )?(mod|use) / { print platform }
+  { platform = 0 }')
+[ -z "$leaks" ] || fail "a platform is chosen outside harness/src/sys, and not for a module:
+$leaks"
+
 # The codec is an unmaintained crate (RUSTSEC-2025-0141). Named in one file, it can be replaced in
 # one file. Comments may speak of it.
 named=$(grep -rn 'bincode' --include='*.rs' ipmpsc/src |

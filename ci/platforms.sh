@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The crate on every platform that this machine can run, check or link, a verdict a line.
+# The crate and the harness on every platform that this machine can run, check or link, a verdict a
+# line.
 #
 #   bash ci/platforms.sh                all of them
-#   bash ci/platforms.sh TARGET...      these only; `mixed` is 32- and 64-bit processes on one ring
+#   bash ci/platforms.sh TARGET...      these only; `mixed` is 32- and 64-bit processes on one ring,
+#                                       `harness-TARGET` the harness there
 #
 # It needs Debian 12, x86_64 and root, installs all else by ci/foreign-std.sh, and fails where that
 # fails. On another machine it runs nothing and says so: there, a target that rustup can add and
@@ -16,7 +18,9 @@ targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(i686-unknown-linux-gnu mixed x86_64-unknown-linux-musl x86_64-pc-windows-gnu
     aarch64-unknown-linux-gnu x86_64-linux-android aarch64-linux-android
-    x86_64-pc-windows-msvc aarch64-apple-darwin x86_64-apple-darwin)
+    x86_64-pc-windows-msvc aarch64-apple-darwin x86_64-apple-darwin
+    harness-i686-unknown-linux-gnu harness-x86_64-unknown-linux-musl harness-mixed
+    harness-x86_64-pc-windows-gnu harness-aarch64-unknown-linux-gnu)
 fi
 
 why=""
@@ -25,13 +29,13 @@ why=""
 grep -q '^VERSION_ID="12"' /etc/os-release 2>/dev/null && grep -q '^ID=debian' /etc/os-release ||
   why="not Debian 12"
 if [ -n "$why" ]; then
-  printf "%-28s NOT RUN: $why, so ci/foreign-std.sh cannot install it\n" "${targets[@]}"
+  printf "%-34s NOT RUN: $why, so ci/foreign-std.sh cannot install it\n" "${targets[@]}"
   exit 0
 fi
 
 # What the end of ci/platform.sh means for a target.
 meaning() {
-  case "$1" in
+  case "${1#harness-}" in
     *-windows-gnu) echo "passed under wine, which is no Windows" ;;
     aarch64-unknown-*) echo "passed under qemu, which shows no weak ordering" ;;
     *-android | *-msvc) echo "checked by compiler and clippy, NOT RUN: no system for it here" ;;
@@ -44,7 +48,7 @@ verdicts=()
 failed=0
 note() {
   local line
-  line=$(printf '%-28s %s' "$1" "$2")
+  line=$(printf '%-34s %s' "$1" "$2")
   echo "$line"
   verdicts+=("$line")
 }
@@ -52,9 +56,12 @@ note() {
 for target in "${targets[@]}"; do
   began=$SECONDS
   log=$logs/$target.log
-  needs=$target
-  [ "$target" != mixed ] || needs=i686-unknown-linux-gnu
-  if ! bash ci/foreign-std.sh "$needs" >"$log" 2>&1; then
+  case "$target" in
+    mixed) needs=(i686-unknown-linux-gnu) ;;
+    harness-mixed) needs=(i686-unknown-linux-gnu x86_64-unknown-linux-musl) ;;
+    *) needs=("${target#harness-}") ;;
+  esac
+  if ! bash ci/foreign-std.sh "${needs[@]}" >"$log" 2>&1; then
     tail -n 40 "$log"
     note "$target" "FAILED to install what it needs, after $((SECONDS - began)) s; log: $log"
     failed=1
@@ -64,7 +71,11 @@ for target in "${targets[@]}"; do
   if bash ci/platform.sh "$target" >"$log" 2>&1; then
     tests=$(sed -n 's/.*\] *\([0-9]* tests\) run: .*/\1/p' "$log" | paste -sd, | sed 's/,/ and /')
     seconds="$installed s to install, $((SECONDS - began - installed)) s"
-    note "$target" "$(meaning "$target")${tests:+; $tests} ($seconds)"
+    # What each run of the harness came to, and which of them did not come by everything.
+    runs=$(sed -n 's/^harness: \(.*\)/\1/p' "$log" | paste -sd';' | sed 's/;/; /g')
+    unclear=$(grep -c '^ci/platform.sh: inconclusive' "$log" || true)
+    [ "$unclear" = 0 ] || runs="$runs; $unclear of these inconclusive"
+    note "$target" "$(meaning "$target")${tests:+; $tests}${runs:+; $runs} ($seconds)"
   else
     tail -n 100 "$log"
     note "$target" "FAILED in $((SECONDS - began)) s; alone: bash ci/platform.sh $target"

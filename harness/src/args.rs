@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
     payload::STAMP_LEN,
@@ -35,7 +35,7 @@ Examples:
   harness verify --for 10m --seed 7         look longer for faults, replayable
   harness compare --size 1k,frame --transport ipmpsc,pipe
 
-Exits: 0 passed, 1 promise broken, 2 usage, 3 inconclusive, 5 stale, 70 internal, 130 interrupted";
+Exit: 0 passed, 1 promise broken, 2 usage, 3 inconclusive, 5 stale, 70 internal, 130 interrupted";
 
 /// Does this channel keep its promises, and which IPC transport should I use?
 #[derive(Debug, Parser)]
@@ -194,6 +194,8 @@ enum Word {
     },
     #[command(name = "__worker", hide = true)]
     Worker,
+    #[command(name = "__hello", hide = true)]
+    Hello,
     #[command(name = "__sweep", hide = true)]
     Sweeper,
     #[command(name = "__victim", hide = true)]
@@ -227,6 +229,9 @@ struct Load {
     /// Folder for the report and its rows [default: results/latest]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Producers of another build of the harness; of several, in turn
+    #[arg(long = "producer-bin", value_name = "P")]
+    producer_bins: Vec<PathBuf>,
 }
 
 impl Load {
@@ -272,7 +277,7 @@ struct Grid {
     /// Bytes of the ring [default: 1m, or twice the message]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     ring: Option<u64>,
-    /// quick: 15 s; default: at most 90 s; full: says how long first
+    /// quick: 15 s; default: at most 90 s; full, scale: say it first
     #[arg(long, value_name = "P", value_enum, default_value_t, hide_possible_values = true)]
     #[arg(hide_default_value = true)]
     profile: Profile,
@@ -336,6 +341,7 @@ pub(crate) enum Order {
     Doctor,
     Transports,
     Worker,
+    Hello,
     Sweeper,
     Victim {
         act: usize,
@@ -382,6 +388,8 @@ pub(crate) struct Options {
     pub(crate) out: Option<PathBuf>,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
+    /// Builds that producers are of, in turn; this one if none.
+    pub(crate) producer_bins: Vec<PathBuf>,
 }
 
 impl Options {
@@ -405,7 +413,10 @@ pub(crate) enum Stop {
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Order, Options), Stop> {
-    let line = CommandLine::try_parse_from(arguments).map_err(|error| {
+    // The whole on one screen: what few will say is shown by the commands' own help.
+    let screen = CommandLine::command().mut_arg("producer_bins", |arg| arg.hide(true));
+    let matches = screen.try_get_matches_from(arguments);
+    let line = matches.and_then(|said| CommandLine::from_arg_matches(&said)).map_err(|error| {
         if error.use_stderr() {
             // The first paragraph says what; usage and hints follow it.
             let text = error.to_string();
@@ -484,6 +495,7 @@ impl Word {
             }
             Word::Transports { json } => (Order::Transports, load, says(json)),
             Word::Worker => (Order::Worker, load, says(false)),
+            Word::Hello => (Order::Hello, load, says(false)),
             Word::Sweeper => (Order::Sweeper, load, says(false)),
             Word::Victim { act, path } => (Order::Victim { act, path }, load, says(false)),
             Word::Nemesis { id, subject, folder } => {
@@ -504,7 +516,7 @@ impl Word {
 }
 
 fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
-    let Load { producers, seed, duration, transports, out } = load;
+    let Load { producers, seed, duration, transports, out, producer_bins } = load;
     let Grid { sizes, ring, profile, pin } = grid;
     let Voice { json, quiet, verbose } = voice;
     if producers == 0 {
@@ -517,6 +529,10 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
         ));
     }
     check_sizes(&sizes, ring)?;
+    if let Some(path) = producer_bins.iter().find(|path| !path.is_file()) {
+        return Err(format!("--producer-bin {} is not there; name a program", path.display()));
+    }
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let named = |name: String| match find(&name) {
         Some(transport) => Ok(transport.name()),
         None => Err(format!("--transport {name} is unknown; `harness transports` lists them")),
@@ -534,6 +550,7 @@ fn check(load: Load, grid: Grid, voice: Voice) -> Result<Options, String> {
         out,
         quiet,
         verbose,
+        producer_bins: producer_bins.into_iter().map(absolute).collect(),
     })
 }
 

@@ -7,7 +7,6 @@ use std::{
     fmt,
     fs::File,
     io::{BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command as Process, Stdio},
     sync::{
@@ -18,10 +17,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    protocol::{Command, Job, Limits, Reply, Report, Role, Task},
+    emulation::{self, stretched},
+    protocol::{Command, Hello, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Deadline, Group},
     transports::{Setup, find},
 };
@@ -29,6 +29,8 @@ use crate::{
 /// Set by Ctrl-C and SIGTERM.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// In the environment: a program, and its first arguments, by way of which every worker is started.
+const RUNNER: &str = "HARNESS_RUNNER";
 /// For everything up to `go`, and for what a task takes beyond its own time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a waiting orchestrator looks for an interrupt.
@@ -67,29 +69,48 @@ impl From<anyhow::Error> for Trouble {
 pub(crate) struct Worker {
     name: String,
     child: Child,
+    group: Group,
     stdin: Option<ChildStdin>,
     replies: mpsc::Receiver<String>,
     words: PathBuf,
 }
 
 impl Worker {
-    /// Starts the worker; it waits for `prepare`. Its files go to `folder`.
+    /// Starts a worker of this build; it waits for `prepare`. Its files go to `folder`.
     pub(crate) fn spawn(folder: &Path, name: &str) -> Result<Worker> {
-        Worker::spawn_as("__worker", folder, name)
+        Worker::start(itself("__worker")?, folder, name)
     }
 
-    /// As `spawn`, for another of the hidden commands.
-    pub(crate) fn spawn_as(argument: &str, folder: &Path, name: &str) -> Result<Worker> {
+    /// As `spawn`, for whoever plays this part in this life by the plan.
+    pub(crate) fn enlist(
+        plan: &Plan,
+        role: Role,
+        number: u32,
+        life: u32,
+        name: &str,
+    ) -> Result<Worker> {
+        let builds = if role == Role::Producer { &plan.producer_bins[..] } else { &[] };
+        let turn = u64::from(number) + u64::from(life);
+        let program = match builds.len() as u64 {
+            0 => itself("__worker")?,
+            count => program(&builds[usize::try_from(turn % count)?], "__worker"),
+        };
+        Worker::start(program, &plan.setup.folder, name)
+    }
+
+    /// Starts this program as a worker, which is told by lines what to do.
+    pub(crate) fn start(mut program: Process, folder: &Path, name: &str) -> Result<Worker> {
         static SPAWNED: AtomicU32 = AtomicU32::new(0);
         let number = SPAWNED.fetch_add(1, Relaxed);
         let words = folder.join(format!("worker-{number}.err"));
-        let mut child = itself(argument)?
-            .env("TMPDIR", folder)
+        let mut child = program
+            .envs(["TMPDIR", "TMP", "TEMP"].map(|name| (name, folder)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&words).context("a file for a worker's stderr")?)
             .spawn()
             .context("spawn a worker")?;
+        let group = Group::led_by(&child).context("a worker's group of processes")?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("stdout is piped")?;
         let (sender, replies) = mpsc::channel();
@@ -100,7 +121,7 @@ impl Worker {
                 }
             }
         });
-        Ok(Worker { name: name.to_owned(), child, stdin, replies, words })
+        Ok(Worker { name: name.to_owned(), child, group, stdin, replies, words })
     }
 
     /// Sends a command. A worker that cannot take it will be missed when it does not answer.
@@ -162,11 +183,20 @@ impl Worker {
         Trouble::Failed(format!("{}: {what}{words}", self.name))
     }
 
-    /// Sends it a signal; one that has exited needs none.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        // It is not reaped yet, so the id is still its own.
-        let _ = pid.map(|pid| rustix::process::kill_process(pid, signal));
+    /// Stops it where it is. It is not reaped yet, so the id is still its own.
+    pub(crate) fn freeze(&self) {
+        sys::freeze(self.child.id());
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        sys::thaw(self.child.id());
+    }
+
+    /// Has the system kill it, without waiting until it is gone.
+    pub(crate) fn strike(&mut self) {
+        // It may have exited by itself, which is as good.
+        let _ = self.child.kill();
     }
 
     /// Its process, and for how long that has waited for a processor so far.
@@ -179,10 +209,9 @@ impl Worker {
         sys::pin_other(self.child.id(), sys::Processor::Last)
     }
 
-    /// Kills the worker with SIGKILL and reaps it.
+    /// Kills the worker, which has no say in it, and reaps it.
     pub(crate) fn kill(&mut self) {
-        // It may have exited by itself, which is as good.
-        let _ = self.child.kill();
+        self.strike();
         let _ = self.child.wait();
     }
 }
@@ -192,7 +221,7 @@ pub(crate) fn dismiss(mut workers: Vec<Worker>) {
     for worker in &mut workers {
         drop(worker.stdin.take());
     }
-    let deadline = Deadline::after(Duration::from_secs(1));
+    let deadline = Deadline::after(stretched(Duration::from_secs(1)));
     for worker in &workers {
         // Its stdout closes when it exits; nothing it says after `done` matters.
         while worker.replies.recv_timeout(deadline.left()).is_ok() {}
@@ -207,10 +236,48 @@ impl Drop for Worker {
     }
 }
 
-/// This program again, by way of the runner of `HARNESS_RUNNER` if there is one.
+/// Asks this program's workers, and those of other builds, who they are; the first that cannot take
+/// part is an error in one line.
+pub(crate) fn greet(builds: &[PathBuf]) -> Result<(), String> {
+    if std::env::var_os(RUNNER).is_some() {
+        // A runner that does not work shows in every run, with its own words.
+        let hello = itself("__hello").and_then(ask);
+        if let Ok(Hello { emulated: Some(name), .. }) = hello {
+            emulation::of_a_worker(&name);
+        }
+    }
+    for build in builds {
+        let refused = |why: String| {
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("--producer-bin {} cannot take part: {why}", build.display())
+        };
+        let hello = ask(program(build, "__hello")).map_err(|why| refused(format!("{why:#}")))?;
+        if let Some(why) = hello.objection() {
+            return Err(refused(why));
+        }
+        hello.emulated.iter().for_each(|name| emulation::of_a_worker(name));
+    }
+    Ok(())
+}
+
+fn ask(program: Process) -> Result<Hello> {
+    let folder = tempfile::tempdir().context("a temporary folder")?;
+    let mut worker = Worker::start(program, folder.path(), "no answer to `__hello`")?;
+    match worker.hear(Deadline::after(stretched(PATIENCE))) {
+        Ok(Reply::Hello(hello)) => Ok(hello),
+        Ok(other) => bail!("it said {other:?} to `__hello`"),
+        Err(trouble) => bail!("{trouble}"),
+    }
+}
+
+/// This program again, by way of the runner if there is one.
 pub(crate) fn itself(argument: &str) -> Result<Process> {
-    let program = std::env::current_exe().context("the path of this program")?;
-    let runner = std::env::var("HARNESS_RUNNER").unwrap_or_default();
+    Ok(program(&std::env::current_exe().context("the path of this program")?, argument))
+}
+
+/// A build of this program, by way of the runner if there is one.
+fn program(program: &Path, argument: &str) -> Process {
+    let runner = std::env::var(RUNNER).unwrap_or_default();
     let mut words = runner.split_whitespace();
     let mut process = match words.next() {
         Some(first) => {
@@ -220,9 +287,8 @@ pub(crate) fn itself(argument: &str) -> Result<Process> {
         }
         None => Process::new(program),
     };
-    // In a group of its own, so that Ctrl-C reaches the orchestrator alone.
-    process.arg(argument).process_group(0);
-    Ok(process)
+    sys::set_apart(process.arg(argument));
+    process
 }
 
 /// What a crew is to do.
@@ -235,6 +301,8 @@ pub(crate) struct Plan {
     pub(crate) ledger: PathBuf,
     /// Whether each process gets a processor of its own, as far as there are any.
     pub(crate) pinned: bool,
+    /// Whose builds the producers are of, in turn; of this one, if there are none.
+    pub(crate) producer_bins: Vec<PathBuf>,
 }
 
 impl Plan {
@@ -274,7 +342,7 @@ pub(crate) struct Crew {
 impl Crew {
     /// Starts all workers and brings them to the barrier.
     pub(crate) fn gather(plan: &Plan) -> Result<Crew, Trouble> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(stretched(PATIENCE));
         let folder = &plan.setup.folder;
         let is_alone = find(&plan.transport).is_some_and(|transport| transport.is_floor());
         let mut consumer = Worker::spawn(folder, "consumer")?;
@@ -283,7 +351,8 @@ impl Crew {
         let count = if is_alone { 0 } else { plan.setup.producers };
         let mut producers = Vec::new();
         for producer in 0..count {
-            let mut worker = Worker::spawn(folder, &format!("producer {producer}"))?;
+            let name = format!("producer {producer}");
+            let mut worker = Worker::enlist(plan, Role::Producer, producer, 0, &name)?;
             worker.say(&Command::Prepare(Box::new(plan.job(Role::Producer, producer, 0))));
             producers.push(worker);
         }
@@ -315,7 +384,7 @@ impl Crew {
     /// The processes of each worker.
     pub(crate) fn groups(&self) -> Vec<Group> {
         let workers = self.producers.iter().chain([&self.consumer]);
-        workers.map(|worker| Group::led_by(worker.child.id())).collect()
+        workers.map(|worker| worker.group.clone()).collect()
     }
 
     /// Hears every worker out: the consumer's report and the producers'. Dismisses them.
@@ -329,7 +398,7 @@ impl Crew {
         limit: Duration,
         mut watch: impl FnMut() -> Result<(), Trouble>,
     ) -> Result<(Report, Vec<Report>), Trouble> {
-        let deadline = Deadline::after(limit + PATIENCE);
+        let deadline = Deadline::after(stretched(limit + PATIENCE));
         let mut reports = Vec::new();
         // A fault that the consumer finds leaves producers blocked: whoever speaks first counts.
         let mut waiting: Vec<_> = self.producers.iter_mut().collect();

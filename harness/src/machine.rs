@@ -5,6 +5,8 @@ use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result};
 
+use crate::sys;
+
 /// Shares of all processors' time, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Shares {
@@ -210,19 +212,18 @@ fn message_queues(read: &impl Fn(&str) -> Option<String>) -> Option<Fact> {
 
 /// What only calls tell: shared memory and open files.
 pub(crate) fn limits() -> Vec<Fact> {
-    let shared_memory = match rustix::fs::statvfs("/dev/shm") {
-        Err(_) => fact("shared memory", "no /dev/shm")
+    let shared_memory = match sys::room() {
+        None => fact("shared memory", "no /dev/shm")
             .harms(true, "no /dev/shm: rings lie on a disk's file system and may be written to it"),
-        Ok(place) => {
-            let mib = |blocks: u64| blocks.saturating_mul(place.f_frsize) >> 20;
-            let (size, free) = (mib(place.f_blocks), mib(place.f_bavail));
+        Some((size, free)) => {
+            let (size, free) = (size >> 20, free >> 20);
             fact("shared memory", format!("{size} MiB, {free} free")).harms(
                 free < 256,
                 format!("/dev/shm has {free} MiB left: rings for large messages will not fit"),
             )
         }
     };
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = sys::open_files_max();
     let text = files.map_or_else(|| "no limit".into(), |files| files.to_string());
     let open_files = fact("open files", text).harms(
         files.is_some_and(|files| files < 1024),

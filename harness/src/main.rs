@@ -8,6 +8,7 @@ mod checks;
 mod child;
 mod cmd;
 mod coverage;
+mod emulation;
 mod folder;
 mod jobs;
 mod journal;

@@ -85,7 +85,7 @@ fn clock(_: u64) -> Result<Vec<f64>> {
 }
 
 fn system_call(_: u64) -> Result<Vec<f64>> {
-    samples(SAMPLES, || Ok(each_ns(1_000, rustix::process::getppid)))
+    samples(SAMPLES, || Ok(each_ns(1_000, sys::system_call)))
 }
 
 /// Two threads on different processors hand one word to and fro without sleeping.

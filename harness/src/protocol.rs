@@ -9,10 +9,58 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coverage::{Cells, Grain},
-    record::SweepRow,
+    emulation,
+    record::{Ended, Places, SweepRow},
     sys::Usage,
     transports::Setup,
 };
+
+/// Grows with whatever the processes of a run must agree on: the lines below, what they write into
+/// the ledger, the journal and the stamps, and how the bytes of a message are made.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// What a build says of itself when another asks whether its processes can take part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) protocol: u32,
+    pub(crate) version: String,
+    pub(crate) target: String,
+    pub(crate) system: String,
+    /// What it runs under instead of a machine of its own, if anything.
+    pub(crate) emulated: Option<String>,
+}
+
+impl Hello {
+    /// This build's.
+    pub(crate) fn own() -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").into(),
+            target: env!("HARNESS_TARGET").into(),
+            system: std::env::consts::OS.into(),
+            emulated: emulation::here().map(str::to_owned),
+        }
+    }
+
+    /// Why its processes cannot take part in a run of this build, if they cannot.
+    pub(crate) fn objection(&self) -> Option<String> {
+        let own = Hello::own();
+        let Hello { protocol, version, target, system, .. } = self;
+        if *protocol != own.protocol {
+            return Some(format!(
+                "harness {version} for {target} speaks version {protocol} of the control protocol, \
+                 and this one version {}",
+                own.protocol
+            ));
+        }
+        (*system != own.system).then(|| {
+            format!(
+                "harness {version} is for {target}, and no ring joins {system} and {}",
+                own.system
+            )
+        })
+    }
+}
 
 /// From the orchestrator to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,8 +83,18 @@ pub(crate) enum Command {
     /// In lockstep: go on to the next point.
     Turn,
     /// To a sweeper, which is told nothing else.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    Sweep(crate::sweep::SweepJob),
+    Sweep(SweepJob),
+}
+
+/// What one process sweeps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SweepJob {
+    /// The place in `acts`.
+    pub(crate) act: usize,
+    pub(crate) end: Ended,
+    pub(crate) places: Places,
+    /// For the rings.
+    pub(crate) folder: PathBuf,
 }
 
 /// What a channel can take.
@@ -64,6 +122,8 @@ pub(crate) enum Reply {
     At { step: u64 },
     /// A sweeper has come to the end.
     Swept(Box<SweepRow>),
+    /// Who it is, to whoever asks with `__hello`.
+    Hello(Hello),
     /// It could not.
     Failed { what: String },
 }
@@ -217,6 +277,20 @@ impl Coverage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_build_that_speaks_the_same_for_the_same_system_can_take_part() {
+        let own = Hello::own();
+        assert_eq!(own.objection(), None);
+        let other = Hello { target: "i686-unknown-linux-gnu".into(), ..own.clone() };
+        assert_eq!(other.objection(), None, "another processor, or its width, is no matter");
+        let newer = Hello { protocol: PROTOCOL + 1, ..own.clone() };
+        let line = newer.objection().expect("nobody knows what it would say");
+        assert!(line.contains("version 2 of the control protocol"), "{line}");
+        let foreign = Hello { system: "plan9".into(), ..own };
+        let line = foreign.objection().expect("it has other locks and waits");
+        assert!(line.contains("no ring joins plan9 and "), "{line}");
+    }
 
     #[test]
     fn lines_survive_the_way_there_and_back() {

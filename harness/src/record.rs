@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     coverage::Cells,
+    emulation,
     protocol::{Coverage, Report},
     sys,
     transports::{ALL, Transport},
@@ -440,6 +441,9 @@ pub(crate) struct Env {
     pub(crate) sources: String,
     #[serde(default)]
     pub(crate) virtual_machine: bool,
+    /// What its processes ran under instead of a machine of their own, if anything: qemu, wine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) emulated: Option<String>,
     /// Every transport this build knows, measured or not.
     pub(crate) transports: Vec<Stamp>,
 }
@@ -476,7 +480,7 @@ impl Env {
         Env {
             cpu: cpu_model(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            kernel: first_line("/proc/sys/kernel/osrelease"),
+            kernel: sys::kernel(),
             libc: sys::libc_version(),
             rustc: env!("HARNESS_RUSTC").into(),
             profile: env!("HARNESS_PROFILE").into(),
@@ -490,6 +494,7 @@ impl Env {
             ending: String::new(),
             sources: SOURCES.into(),
             virtual_machine: has_hypervisor(),
+            emulated: emulation::anywhere().map(str::to_owned),
             transports: ALL.into_iter().map(Stamp::of).collect(),
         }
     }
@@ -525,15 +530,13 @@ fn arguments(words: impl Iterator<Item = String>) -> Vec<String> {
     words.map(hide).collect()
 }
 
-fn first_line(path: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_owned()
-}
-
 fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().to_owned())
+    // Windows has it in the environment.
+    let model = model.map(|(_, name)| name.trim().to_owned());
+    let model = model.or_else(|| std::env::var("PROCESSOR_IDENTIFIER").ok());
+    model.unwrap_or_else(|| std::env::consts::ARCH.into())
 }
 
 /// Whether the processor says that it is not a real one.

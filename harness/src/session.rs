@@ -18,11 +18,11 @@ use anyhow::{Context, Result};
 use crate::{
     args::Options,
     child::{self, INTERRUPTED, Plan, Trouble},
-    folder,
+    emulation, folder,
     progress::Progress,
     protocol::Task,
     record::{Env, FailedRow, Row, parse_rows},
-    report,
+    report, sys,
     transports::{self, Setup, is_ours},
 };
 
@@ -113,7 +113,8 @@ impl Session {
         };
         let ledger = setup.path("ledger");
         let (transport, seed, pinned) = (transport.into(), channel.seed, self.options.pin);
-        Plan { transport, task, setup, seed, ledger, pinned }
+        let producer_bins = self.options.producer_bins.clone();
+        Plan { transport, task, setup, seed, ledger, pinned, producer_bins }
     }
 
     /// A number for what may have to be kept of the next trial.
@@ -153,7 +154,14 @@ impl Session {
 
     /// Writes a row down.
     pub(crate) fn record(&mut self, row: &Row) -> Result<()> {
-        let line = serde_json::to_string(row)?;
+        let line = match emulation::anywhere() {
+            None => serde_json::to_string(row)?,
+            Some(name) => {
+                let mut row = serde_json::to_value(row)?;
+                row["emulated"] = name.into();
+                row.to_string()
+            }
+        };
         if self.options.json {
             // Whoever reads may have gone; the files are still wanted.
             let _ = writeln!(io::stdout().lock(), "{line}");
@@ -295,7 +303,7 @@ struct Folder {
     path: PathBuf,
     janitor: Child,
     /// Held, not used.
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl Folder {
@@ -315,12 +323,14 @@ impl Folder {
             .stderr(Stdio::null())
             .spawn()
             .context("spawn the janitor")?;
-        Ok(Folder { path, janitor, _lock: lock })
+        Ok(Folder { path, janitor, lock: Some(lock) })
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        // What is open cannot be removed everywhere.
+        drop(self.lock.take());
         // Its stdin closes, it removes the folder and exits; if it was killed, that is left to do.
         drop(self.janitor.stdin.take());
         let _ = self.janitor.wait();
@@ -331,9 +341,7 @@ impl Drop for Folder {
 
 /// Where the files of rings are memory and nothing else, if there is such a place.
 fn place() -> PathBuf {
-    let shared = Path::new("/dev/shm");
-    let usable = tempfile::tempfile_in(shared).is_ok();
-    if usable { shared.to_path_buf() } else { std::env::temp_dir() }
+    sys::shared_memory().unwrap_or_else(std::env::temp_dir)
 }
 
 /// Removes the folders of runs that have died together with their janitor.
@@ -348,8 +356,7 @@ fn sweep(place: &Path) {
             continue;
         };
         let pid = rest.split('-').next().and_then(|pid| pid.parse().ok());
-        let pid = pid.and_then(rustix::process::Pid::from_raw);
-        let is_gone = pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_err());
+        let is_gone = pid.is_some_and(|pid| !sys::is_there(pid));
         // The lock as well, as the process may be one of another container.
         let lock = File::open(entry.path().join("lock"));
         if is_gone && lock.is_ok_and(|lock| lock.try_lock().is_ok()) {

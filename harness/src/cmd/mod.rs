@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::{
     args::{self, Options, Order, Stop},
-    machine,
+    child, machine,
     session::{Ending, Session},
     sys,
 };
@@ -24,6 +24,10 @@ use crate::{
 pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
     match order {
         Order::Worker => worker::run(),
+        Order::Hello => {
+            worker::hello();
+            return Ok(Ending::Passed);
+        }
         Order::Sweeper => torture::sweeper(),
         Order::Victim { act, path } => {
             return torture::victim(act, &path).map(|()| Ending::Passed);
@@ -71,6 +75,10 @@ pub(crate) fn run(order: Order, options: Options) -> Result<Ending> {
             torture::shrink(&mut session, &file, &plan)?;
             return session.finish();
         }
+    }
+    if let Err(line) = child::greet(&options.producer_bins) {
+        eprintln!("harness: {line}");
+        return Ok(Ending::Usage);
     }
     let mut session = Session::start(options)?;
     if matches!(order, Order::All | Order::Compare) {

@@ -14,13 +14,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     child,
     record::{FailedRow, Row, SelftestRow},
     session::Session,
-    sys::Deadline,
+    sys::{self, Deadline},
 };
 
 /// The variable that names the bug of a process.
@@ -306,10 +305,8 @@ fn attempt(session: &Session, method: Method, bug: Option<&str>) -> Result<Tried
 
 /// Has it end, by itself if it can. Its exit code, if that is its own.
 fn end(mut harness: Child, is_told: bool) -> Result<Option<i32>> {
-    let pid = i32::try_from(harness.id()).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid.filter(|_| is_told) {
-        // It is not reaped yet, so the id is still its own; it may have ended by itself.
-        let _ = kill_process(pid, Signal::TERM);
+    if is_told {
+        sys::ask_to_end(&mut harness).context("end a harness")?;
     }
     let deadline = Deadline::after(LEAVE);
     while !deadline.left().is_zero() {

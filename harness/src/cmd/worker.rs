@@ -19,7 +19,7 @@ use crate::{
     },
     ledger::Ledger,
     payload::Bodies,
-    protocol::{Command, Job, Limits, Reply, Report, Role, Task},
+    protocol::{Command, Hello, Job, Limits, Reply, Report, Role, Task},
     sys::{self, Processor},
     transports::{self, Bound, Floor, Rx, Setup, Transport, Tx, planted},
 };
@@ -48,6 +48,11 @@ pub(crate) fn run() -> ! {
     loop {
         thread::park();
     }
+}
+
+/// Says who this build is.
+pub(crate) fn hello() {
+    say(&Reply::Hello(Hello::own()));
 }
 
 /// Removes the folder once stdin closes, by whatever end the orchestrator has met.

@@ -7,7 +7,7 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     coverage::{Cells, Grain, Map, Shape, State},
@@ -16,7 +16,7 @@ use crate::{
     payload::{END, Key},
     protocol::{Coverage, Job, Limits, Mix, Report},
     sizes::SizeWalk,
-    sys::{descriptors, now_ns, usage},
+    sys::{Wait, descriptors, now_ns},
     transports::{Rx, SendError, Sink, Transport, Tx, is_ours, planted},
     verifier::Verifier,
 };
@@ -78,12 +78,27 @@ impl Plan {
     }
 }
 
-/// Fails if this process holds more descriptors than when the task began.
-fn no_leak(job: &Job, before: Option<usize>) -> Result<()> {
-    let after = descriptors();
-    let is_known = is_ours(&job.transport);
-    ensure!(!is_known || before == after, "leak: {before:?} descriptors became {after:?}");
-    Ok(())
+/// How many descriptors this process holds, counted once its first message has passed: with that
+/// an end attaches, and on some systems opens what it waits with.
+#[derive(Default)]
+struct Held(Option<Option<usize>>);
+
+impl Held {
+    fn passed(&mut self) {
+        self.0.get_or_insert_with(descriptors);
+    }
+
+    /// Fails if there are more by now.
+    fn no_leak(&self, job: &Job) -> Result<()> {
+        let (before, after) = (self.0, descriptors());
+        let is_known = is_ours(&job.transport);
+        match before {
+            Some(before) if is_known && before != after => {
+                bail!("leak: {before:?} descriptors became {after:?}")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A producer.
@@ -95,7 +110,7 @@ pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -
     let mut coverage = Coverage::default();
     let (mut sequence, mut hash) = (0, 0);
     let stamps = plan.stamps(job)?;
-    let before = descriptors();
+    let mut held = Held::default();
     ledger.begin(job.producer, 0);
     while !walk.is_over() && await_turn(ledger) {
         if plan.transport.has_limit() && sequence % OVERSIZE_EVERY == 0 {
@@ -117,12 +132,13 @@ pub(crate) fn produce(job: &Job, plan: Plan, ledger: &Ledger, tx: &mut dyn Tx) -
             stamps.end(job.producer, sequence);
         }
         ledger.acknowledge(job.producer, sequence, hash);
+        held.passed();
         sequence += 1;
     }
     let end = &mut message[..walk.end_len()];
     key(sequence | END).fill(end);
     tx.send(end)?;
-    no_leak(job, before)?;
+    held.no_leak(job)?;
     let cells = walk.sequences().map_or(Cells::default(), |(sent, count)| {
         let name = format!("{} sequences in {} bytes", count - sent, plan.limits.capacity);
         Cells::of(sent, count, &name)
@@ -171,7 +187,7 @@ pub(crate) fn consume(job: &Job, plan: Plan, ledger: &Ledger, rx: &mut dyn Rx) -
     let stamps = plan.stamps(job)?;
     let mut order = InOrder::default();
     let mut steer = Steer::new(job, plan, ledger);
-    let before = descriptors();
+    let mut held = Held::default();
     let start_ns = now_ns();
     loop {
         let (mut verdict, mut len) = (Ok(false), 0);
@@ -187,10 +203,11 @@ pub(crate) fn consume(job: &Job, plan: Plan, ledger: &Ledger, rx: &mut dyn Rx) -
         if is_last {
             break;
         }
+        held.passed();
         steer.received(len, state);
     }
     let measured_ns = now_ns() - start_ns;
-    no_leak(job, before)?;
+    held.no_leak(job)?;
     let (by_producer, hashes) = verifier.received();
     let Steer { map, mut coverage, messages, .. } = steer;
     let cells = map.as_ref().filter(|_| plan.grain.is_some()).map(Map::cells);
@@ -267,9 +284,9 @@ impl<'a> Steer<'a> {
             Some(State::Ahead) => self.ledger.give_turn(),
             Some(State::Asleep) => {
                 self.ledger.give_turn();
-                let before = usage().voluntary;
+                let wait = Wait::begin();
                 rx.recv(sink)?;
-                let has_slept = usage().voluntary > before;
+                let has_slept = wait.has_slept(DOZE);
                 return Ok(if has_slept { State::Asleep } else { State::Ahead });
             }
         }

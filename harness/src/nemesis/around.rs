@@ -1,12 +1,14 @@
-//! Faults of the system around a channel, written once for two crates like those in `both`: waits
-//! that are woken for nothing, a wall clock that steps, a kernel without futexes, a file system
-//! that has become read-only.
+//! Faults of the system around a channel, written once for two crates like those in `both`, and for
+//! Linux: waits that are woken for nothing, signals, a wall clock that steps, a kernel without
+//! futexes, files that are removed, cut off or not what they seem, and what limits refuse.
 
 /// The scenarios over the crate named `$channel`, with the helpers that `both` has for it.
 macro_rules! scenarios {
     ($name:ident, $channel:ident) => {
         pub(super) mod $name {
             use std::{
+                fs::{self, File},
+                os::unix::fs::symlink,
                 path::Path,
                 process::Command,
                 sync::mpsc,
@@ -14,16 +16,20 @@ macro_rules! scenarios {
                 time::{Duration, Instant},
             };
 
+            use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
             use $channel::{Receiver, Sender, SharedRingBuffer};
 
             use crate::{
                 nemesis::{
                     Broken,
-                    both::$name::{LONG, SHORT, STORM, Verdict, at, both, passes},
+                    both::$name::{CHURN, LONG, SHORT, Verdict, at, both, passes},
                     is,
                 },
                 sys::{self, SharedWords},
             };
+
+            /// Long enough for a thousand signals.
+            const STORM: Duration = Duration::from_millis(100);
 
             /// Fills the ring, and gives what was sent to it.
             fn fill(tx: &Sender) -> Result<u64, Broken> {
@@ -124,6 +130,109 @@ macro_rules! scenarios {
                 thread::spawn(move || done.send(fill(&tx)));
                 let late = |_| Broken::Blocks("a send waits for the clock".into());
                 filled.recv_timeout(10 * LONG).map_err(late)?
+            }
+
+            fn lower(resource: Resource, current: u64) -> Verdict {
+                let limit = Rlimit { current: Some(current), ..getrlimit(resource) };
+                Ok(setrlimit(resource, limit).map_err(std::io::Error::from)?)
+            }
+
+            pub(in crate::nemesis) fn signal_storm(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                sys::signals::storm(Duration::from_micros(100))?;
+                let since = Instant::now();
+                is(rx.recv_timeout::<u64>(STORM)?.is_none(), "a message of nobody")?;
+                is(since.elapsed() >= STORM, "a signal shortened a wait")?;
+                for _ in 0..CHURN {
+                    passes(&tx, &rx)?;
+                }
+                let other = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                passes(&other, &rx)
+            }
+
+            pub(in crate::nemesis) fn unlinked(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                fs::remove_file(at(folder))?;
+                passes(&tx, &rx)?;
+                is(SharedRingBuffer::open(&at(folder)).is_err(), "opened what is not there")
+            }
+
+            pub(in crate::nemesis) fn replaced(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                fs::remove_file(at(folder))?;
+                let (other_tx, other_rx) = both(folder)?;
+                tx.send(&1_u64)?;
+                is(other_rx.recv_timeout::<u64>(SHORT)?.is_none(), "another ring's message")?;
+                is(rx.recv_timeout::<u64>(LONG)? == Some(1), "the old ring's message")?;
+                passes(&other_tx, &other_rx)
+            }
+
+            pub(in crate::nemesis) fn odd_paths(folder: &Path) -> Verdict {
+                let precious = folder.join("precious");
+                fs::write(&precious, "precious")?;
+                symlink(&precious, folder.join("link"))?;
+                symlink("nowhere", folder.join("dangling"))?;
+                fs::create_dir(folder.join("folder"))?;
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    folder.join("fifo"),
+                    rustix::fs::FileType::Fifo,
+                    0o600.into(),
+                    0,
+                )
+                .map_err(std::io::Error::from)?;
+                for name in ["link", "dangling", "folder", "fifo"] {
+                    let path = folder.join(name).display().to_string();
+                    is(SharedRingBuffer::open(&path).is_err(), name)?;
+                    let _ = SharedRingBuffer::create(&path, 64);
+                }
+                is(fs::read(&precious)? == b"precious", "create wrote through a symlink")
+            }
+
+            pub(in crate::nemesis) fn truncated(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                File::options().write(true).open(at(folder))?.set_len(0)?;
+                let _ = tx.send_timeout(&1_u64, SHORT);
+                let _ = rx.recv_timeout::<u64>(SHORT);
+                Ok(())
+            }
+
+            // The caller has mounted a file system of 64 KiB at the folder of the next two.
+
+            pub(in crate::nemesis) fn no_space(folder: &Path) -> Verdict {
+                let made = SharedRingBuffer::create(&at(folder), 1 << 20);
+                is(made.is_err(), "a ring larger than its file system")
+            }
+
+            pub(in crate::nemesis) fn space_runs_out(folder: &Path) -> Verdict {
+                let rx = Receiver::new(SharedRingBuffer::create(&at(folder), 16 << 10)?);
+                let tx = Sender::new(SharedRingBuffer::open(&at(folder))?);
+                // Whatever fits of it.
+                let _ = fs::write(folder.join("hog"), vec![1; 1 << 20]);
+                for _ in 0..4 {
+                    tx.send(&vec![7_u8; 4_000])?;
+                    let got = rx.recv_timeout::<Vec<u8>>(LONG)?;
+                    is(got == Some(vec![7; 4_000]), "what was sent")?;
+                }
+                Ok(())
+            }
+
+            pub(in crate::nemesis) fn file_limit(folder: &Path) -> Verdict {
+                lower(Resource::Fsize, 4096)?;
+                let made = SharedRingBuffer::create(&at(folder), 1 << 20);
+                is(made.is_err(), "a ring beyond RLIMIT_FSIZE")
+            }
+
+            pub(in crate::nemesis) fn descriptor_limit(folder: &Path) -> Verdict {
+                let (tx, rx) = both(folder)?;
+                // Each side attaches by its first message, which takes a descriptor for a moment.
+                passes(&tx, &rx)?;
+                lower(Resource::Nofile, 0)?;
+                is(SharedRingBuffer::open(&at(folder)).is_err(), "opened without descriptors")?;
+                let path = folder.join("other").display().to_string();
+                is(SharedRingBuffer::create(&path, 64).is_err(), "created without descriptors")?;
+                is(!Path::new(&path).exists(), "a file is left behind")?;
+                passes(&tx, &rx)
             }
 
             /// The caller has mounted a file system of 64 KiB at the folder.

@@ -62,14 +62,12 @@ macro_rules! scenarios {
         pub(super) mod $name {
             use std::{
                 fs::{self, File},
-                io::Write,
-                os::unix::fs::{FileExt, symlink},
+                io::{Seek, SeekFrom, Write},
                 panic::{AssertUnwindSafe, catch_unwind},
                 path::Path,
                 time::Duration,
             };
 
-            use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
             use $channel::{Error, Receiver, Sender, SharedRingBuffer};
 
             use crate::nemesis::{
@@ -82,9 +80,7 @@ macro_rules! scenarios {
             pub(in crate::nemesis) const LONG: Duration = Duration::from_millis(500);
             pub(in crate::nemesis) const SHORT: Duration = Duration::from_millis(10);
             /// Senders, more than there are slots for.
-            const CHURN: u64 = 300;
-            /// Long enough for a thousand signals.
-            pub(in crate::nemesis) const STORM: Duration = Duration::from_millis(100);
+            pub(in crate::nemesis) const CHURN: u64 = 300;
 
             pub(in crate::nemesis) type Verdict = Result<(), Broken>;
 
@@ -94,13 +90,13 @@ macro_rules! scenarios {
                 }
             }
 
-            fn lower(resource: Resource, current: u64) -> Verdict {
-                let limit = Rlimit { current: Some(current), ..getrlimit(resource) };
-                Ok(setrlimit(resource, limit).map_err(std::io::Error::from)?)
-            }
-
             pub(in crate::nemesis) fn at(folder: &Path) -> String {
                 folder.join("ring").display().to_string()
+            }
+
+            fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> Verdict {
+                file.seek(SeekFrom::Start(offset))?;
+                Ok(file.write_all(bytes)?)
             }
 
             fn ring(folder: &Path) -> Result<SharedRingBuffer, Error> {
@@ -181,7 +177,7 @@ macro_rules! scenarios {
                 for version in [0_u32, 2, 1_u32.swap_bytes()] {
                     drop(ring(folder)?);
                     let file = File::options().write(true).open(at(folder))?;
-                    file.write_all_at(&version.to_le_bytes(), 8)?;
+                    write_at(&file, &version.to_le_bytes(), 8)?;
                     let opened = SharedRingBuffer::open(&at(folder));
                     is(opened.is_err(), &format!("opened a ring of version {version}"))?;
                 }
@@ -278,19 +274,6 @@ macro_rules! scenarios {
                 passes(&tx, &rx)
             }
 
-            pub(in crate::nemesis) fn signal_storm(folder: &Path) -> Verdict {
-                let (tx, rx) = both(folder)?;
-                crate::sys::signals::storm(Duration::from_micros(100))?;
-                let since = std::time::Instant::now();
-                is(rx.recv_timeout::<u64>(STORM)?.is_none(), "a message of nobody")?;
-                is(since.elapsed() >= STORM, "a signal shortened a wait")?;
-                for _ in 0..CHURN {
-                    passes(&tx, &rx)?;
-                }
-                let other = Sender::new(SharedRingBuffer::open(&at(folder))?);
-                passes(&other, &rx)
-            }
-
             pub(in crate::nemesis) fn received_twice(folder: &Path) -> Verdict {
                 let (tx, mut rx) = both(folder)?;
                 tx.send(&1_u64)?;
@@ -320,94 +303,9 @@ macro_rules! scenarios {
                 passes(&tx, &rx)
             }
 
-            pub(in crate::nemesis) fn unlinked(folder: &Path) -> Verdict {
-                let (tx, rx) = both(folder)?;
-                fs::remove_file(at(folder))?;
-                passes(&tx, &rx)?;
-                is(SharedRingBuffer::open(&at(folder)).is_err(), "opened what is not there")
-            }
-
-            pub(in crate::nemesis) fn replaced(folder: &Path) -> Verdict {
-                let (tx, rx) = both(folder)?;
-                fs::remove_file(at(folder))?;
-                let (other_tx, other_rx) = both(folder)?;
-                tx.send(&1_u64)?;
-                is(other_rx.recv_timeout::<u64>(SHORT)?.is_none(), "another ring's message")?;
-                is(rx.recv_timeout::<u64>(LONG)? == Some(1), "the old ring's message")?;
-                passes(&other_tx, &other_rx)
-            }
-
-            pub(in crate::nemesis) fn odd_paths(folder: &Path) -> Verdict {
-                let precious = folder.join("precious");
-                fs::write(&precious, "precious")?;
-                symlink(&precious, folder.join("link"))?;
-                symlink("nowhere", folder.join("dangling"))?;
-                fs::create_dir(folder.join("folder"))?;
-                rustix::fs::mknodat(
-                    rustix::fs::CWD,
-                    folder.join("fifo"),
-                    rustix::fs::FileType::Fifo,
-                    0o600.into(),
-                    0,
-                )
-                .map_err(std::io::Error::from)?;
-                for name in ["link", "dangling", "folder", "fifo"] {
-                    let path = folder.join(name).display().to_string();
-                    is(SharedRingBuffer::open(&path).is_err(), name)?;
-                    let _ = SharedRingBuffer::create(&path, 64);
-                }
-                is(fs::read(&precious)? == b"precious", "create wrote through a symlink")
-            }
-
-            pub(in crate::nemesis) fn truncated(folder: &Path) -> Verdict {
-                let (tx, rx) = both(folder)?;
-                File::options().write(true).open(at(folder))?.set_len(0)?;
-                let _ = tx.send_timeout(&1_u64, SHORT);
-                let _ = rx.recv_timeout::<u64>(SHORT);
-                Ok(())
-            }
-
             pub(in crate::nemesis) fn grown(folder: &Path) -> Verdict {
                 let (tx, rx) = both(folder)?;
                 File::options().write(true).open(at(folder))?.set_len(1 << 24)?;
-                passes(&tx, &rx)
-            }
-
-            // The caller has mounted a file system of 64 KiB at the folder of the next two.
-
-            pub(in crate::nemesis) fn no_space(folder: &Path) -> Verdict {
-                let made = SharedRingBuffer::create(&at(folder), 1 << 20);
-                is(made.is_err(), "a ring larger than its file system")
-            }
-
-            pub(in crate::nemesis) fn space_runs_out(folder: &Path) -> Verdict {
-                let rx = Receiver::new(SharedRingBuffer::create(&at(folder), 16 << 10)?);
-                let tx = Sender::new(SharedRingBuffer::open(&at(folder))?);
-                // Whatever fits of it.
-                let _ = fs::write(folder.join("hog"), vec![1; 1 << 20]);
-                for _ in 0..4 {
-                    tx.send(&vec![7_u8; 4_000])?;
-                    let got = rx.recv_timeout::<Vec<u8>>(LONG)?;
-                    is(got == Some(vec![7; 4_000]), "what was sent")?;
-                }
-                Ok(())
-            }
-
-            pub(in crate::nemesis) fn file_limit(folder: &Path) -> Verdict {
-                lower(Resource::Fsize, 4096)?;
-                let made = SharedRingBuffer::create(&at(folder), 1 << 20);
-                is(made.is_err(), "a ring beyond RLIMIT_FSIZE")
-            }
-
-            pub(in crate::nemesis) fn descriptor_limit(folder: &Path) -> Verdict {
-                let (tx, rx) = both(folder)?;
-                // Each side attaches by its first message, which takes a descriptor for a moment.
-                passes(&tx, &rx)?;
-                lower(Resource::Nofile, 0)?;
-                is(SharedRingBuffer::open(&at(folder)).is_err(), "opened without descriptors")?;
-                let path = folder.join("other").display().to_string();
-                is(SharedRingBuffer::create(&path, 64).is_err(), "created without descriptors")?;
-                is(!Path::new(&path).exists(), "a file is left behind")?;
                 passes(&tx, &rx)
             }
 
@@ -420,7 +318,7 @@ macro_rules! scenarios {
                         let tx = Sender::new(SharedRingBuffer::open(&path)?);
                         tx.send(&1_u64)?;
                         let file = File::options().write(true).open(&path)?;
-                        file.write_all_at(&u64::to_le_bytes(value), 8 * word)?;
+                        write_at(&file, &u64::to_le_bytes(value), 8 * word)?;
                         // Any answer will do, if one comes.
                         let _ = SharedRingBuffer::open(&path);
                         let _ = tx.send_timeout(&2_u64, Duration::from_millis(2));

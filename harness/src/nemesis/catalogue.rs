@@ -1,27 +1,9 @@
 //! The table itself, in the order of the design's sections.
 
 use super::{
-    Alone, Entry, Field,
+    Entry, Field,
     How::{self, Crate, Load, No, Swept},
-    around, both,
 };
-
-/// A scenario of one process over both crates: whether 0.5.1 is known to fail, what ours documents
-/// instead of surviving, and whether it needs a tiny file system.
-macro_rules! alone {
-    ($scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
-        alone!(both, $scenario, $old_fails, $documented, $tiny)
-    };
-    ($file:ident, $scenario:ident, $old_fails:expr, $documented:expr, $tiny:expr) => {
-        How::Alone(Alone {
-            ours: $file::ours::$scenario,
-            old: $file::old::$scenario,
-            old_fails: $old_fails,
-            documented: $documented,
-            tiny: $tiny,
-        })
-    };
-}
 
 const fn entry(id: &'static str, fault: &'static str, how: How) -> Entry {
     Entry { id, fault, how }
@@ -104,6 +86,7 @@ pub(crate) const CATALOGUE: [Entry; 111] = [
         "F1",
         "file truncated in use",
         alone!(
+            around,
             truncated,
             true,
             Some("SIGBUS, as documented; a sealed memfd cannot be truncated"),
@@ -112,19 +95,23 @@ pub(crate) const CATALOGUE: [Entry; 111] = [
     ),
     entry("F2", "create on a live ring's path", alone!(create_over_live, true, None, false)),
     entry("F3", "file grown in use", alone!(grown, false, None, false)),
-    entry("F4", "unlinked in use", alone!(unlinked, false, None, false)),
-    entry("F5", "replaced in use", alone!(replaced, false, None, false)),
+    entry("F4", "unlinked in use", alone!(around, unlinked, false, None, false)),
+    entry("F5", "replaced in use", alone!(around, replaced, false, None, false)),
     entry("F6", "removed by a cleaner of old files", No("the same unlink as F4")),
     entry(
         "F7",
         "hole punched in use",
         Crate("a_hole_punched_into_the_records_is_corruption_and_not_an_empty_ring"),
     ),
-    entry("F8", "no space at create", alone!(no_space, true, None, true)),
-    entry("F9", "no space later", alone!(space_runs_out, true, None, true)),
-    entry("F10", "RLIMIT_FSIZE below the size", alone!(file_limit, true, None, false)),
+    entry("F8", "no space at create", alone!(around, no_space, true, None, true)),
+    entry("F9", "no space later", alone!(around, space_runs_out, true, None, true)),
+    entry("F10", "RLIMIT_FSIZE below the size", alone!(around, file_limit, true, None, false)),
     entry("F11", "memory limit of a group too small", No("pages are taken at create, as F9 shows")),
-    entry("F12", "symlink, folder or FIFO at the path", alone!(odd_paths, true, None, false)),
+    entry(
+        "F12",
+        "symlink, folder or FIFO at the path",
+        alone!(around, odd_paths, true, None, false),
+    ),
     entry(
         "F13",
         "file of another user, or writable by others",
@@ -187,7 +174,7 @@ pub(crate) const CATALOGUE: [Entry; 111] = [
         Crate("nonsense_written_at_the_same_time_is_survived"),
     ),
     entry("H13", "after corruption", Crate("corruption_stays_and_a_new_ring_is_the_way_out")),
-    entry("R1", "no descriptors left", alone!(descriptor_limit, false, None, false)),
+    entry("R1", "no descriptors left", alone!(around, descriptor_limit, false, None, false)),
     entry(
         "R2",
         "no address space left",
@@ -199,7 +186,7 @@ pub(crate) const CATALOGUE: [Entry; 111] = [
         Crate("lengths_that_lie_allocate_nothing_and_are_an_error"),
     ),
     entry("R4", "more senders than slots, who come and go", alone!(churn, false, None, false)),
-    entry("R5", "signals all the time", alone!(signal_storm, false, None, false)),
+    entry("R5", "signals all the time", alone!(around, signal_storm, false, None, false)),
     entry("R6", "send from a signal handler", No("documented as not allowed")),
     entry("R7", "wall clock steps", alone!(around, clock_steps, true, None, false)),
     entry("R8", "suspend", No("needs a machine that sleeps")),
@@ -263,6 +250,6 @@ pub(crate) const CATALOGUE: [Entry; 111] = [
         Crate("two_processes_with_one_id_in_two_namespaces_are_two"),
     ),
     entry("M13", "ring of two users", Crate("another_users_ring_opens_only_if_both_agree")),
-    entry("M14", "Windows", No("not Linux")),
-    entry("M15", "wine", No("not Linux")),
+    entry("M14", "Windows", How::Elsewhere("windows")),
+    entry("M15", "wine", How::Elsewhere("wine")),
 ];

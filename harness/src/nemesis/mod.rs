@@ -1,6 +1,15 @@
 //! The catalogue of faults: for each row how it is brought about here, or why it is not, and what
 //! must hold.
 
+// How the catalogue makes its scenarios of one process; those of `around` are written for Linux.
+#[cfg(target_os = "linux")]
+#[macro_use]
+mod alone;
+#[cfg(not(target_os = "linux"))]
+#[macro_use]
+#[path = "elsewhere.rs"]
+mod alone;
+#[cfg(target_os = "linux")]
 mod around;
 mod both;
 mod catalogue;
@@ -32,6 +41,8 @@ pub(crate) enum How {
     Load(&'static str),
     /// By the test of this name in the crate, which can reach more of it.
     Crate(&'static str),
+    /// On this system only.
+    Elsewhere(&'static str),
     /// Not at all, and why.
     No(&'static str),
 }
@@ -47,6 +58,8 @@ pub(crate) struct Alone {
     pub(crate) documented: Option<&'static str>,
     /// Whether the folder must be a file system of 64 KiB.
     pub(crate) tiny: bool,
+    /// Where it applies.
+    pub(crate) platform: &'static str,
 }
 
 /// A signal to one of several processes.
@@ -75,6 +88,7 @@ pub(crate) enum Broken {
     Corrupts(String),
     Dies(String),
     /// It could not be brought about on this machine.
+    #[allow(dead_code, reason = "nothing of what is brought about everywhere is")]
     NotHere(String),
 }
 

@@ -10,12 +10,12 @@ use super::{
     words::{grouped, nanoseconds},
 };
 use crate::{
-    record::{FaultRow, Places, Row, SweepRow, Window},
-    scenario::SILENCE_MAX_MS,
+    record::{Env, FaultRow, Places, Row, SweepRow, Window},
+    scenario::silence_max_ms,
 };
 
 /// How long each kind of fault has held the others up.
-pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
+pub(super) fn recoveries(rows: &[Row], env: &Env) -> Option<Sheet> {
     let mut kinds: BTreeMap<&str, BTreeMap<u64, u64>> = BTreeMap::new();
     for row in rows {
         let Row::Torture(row) = row else { continue };
@@ -49,8 +49,9 @@ pub(super) fn recoveries(rows: &[Row]) -> Option<Sheet> {
     let starved = rows.iter().map(|row| if let Row::Torture(row) = row { row.starved } else { 0 });
     let starved: u64 = starved.sum();
     if starved > 0 {
+        let allowed_ms = silence_max_ms(env.emulated.is_some());
         sheet.note(format!(
-            "{starved} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+            "{starved} of the kills held the others up for more than {allowed_ms} ms, but not \
              beside the time for which the kernel kept the consumer and the least delayed producer \
              waiting for a processor."
         ));

@@ -15,7 +15,11 @@ const SPEED: Metric = Metric::MessagesPerS;
 
 /// One table for the fewest producers, and one for the most.
 pub(super) fn sheets(source: Source<'_>) -> Vec<Sheet> {
-    let places = source.summary.places(Kind::Throughput);
+    if source.env.emulated.is_some() {
+        // What an emulator is fast at is nobody's choice.
+        return Vec::new();
+    }
+    let places = source.summary.with_usual_rings();
     let counts: Vec<_> = places.iter().map(|place| place.producers).collect();
     let mut counts: Vec<_> =
         counts.iter().min().into_iter().chain(counts.iter().max()).copied().collect();
@@ -149,6 +153,12 @@ pub(super) fn warnings(env: &Env, rows: &[Row]) -> Vec<String> {
             "Built with profile {}, opt-level {}, debug assertions {assertions}: ratios within \
              this run tell something, its speeds do not, and it is not to be published.",
             env.profile, env.opt_level
+        ));
+    }
+    if let Some(name) = &env.emulated {
+        warnings.push(format!(
+            "Emulated, by {name}: whether promises were kept tells something, no time and no speed \
+             does, so nothing is ranked."
         ));
     }
     let failed = rows.iter().filter(|row| matches!(row, Row::Failed(_))).count();

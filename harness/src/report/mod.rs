@@ -32,7 +32,7 @@ pub(crate) const ROWS: &str = "runs.jsonl";
 pub(crate) const STAMP: &str = "env.json";
 /// Everything a report has beside its rows and its stamp.
 pub(crate) fn render(rows: &[Row], env: &Env) -> Result<Vec<File>> {
-    let summary = Summary::new(rows);
+    let summary = Summary::of(rows, env);
     let source = Source { rows, env, summary: &summary };
     let (tables, plots) = (sheets::all(source), plot::all(source));
     let mut files = vec![
@@ -49,7 +49,7 @@ pub(crate) fn render(rows: &[Row], env: &Env) -> Result<Vec<File>> {
 
 /// The tables that a terminal has room for; all of them if there is no headline.
 pub(crate) fn screen(rows: &[Row], env: &Env) -> Vec<String> {
-    let summary = Summary::new(rows);
+    let summary = Summary::of(rows, env);
     let sheets = sheets::all(Source { rows, env, summary: &summary });
     sheets.iter().filter(|sheet| !sheet.is_detail).map(table::Sheet::screen).collect()
 }

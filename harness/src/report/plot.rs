@@ -50,10 +50,11 @@ pub(super) const DARK: &str = "--ink:#e6edf3;--soft:#9da7b1;--grid:#30363d;--pap
 pub(super) fn all(source: Source<'_>) -> Vec<Drawing> {
     let mut plots = by_size(source);
     plots.extend(by_producers(source));
+    plots.extend(by_ring(source));
     plots.extend(round_trips(source));
     plots.extend(latencies(source));
     plots.extend(by_load(source));
-    plots.extend(timeline::all(source.rows));
+    plots.extend(timeline::all(source.rows, source.env.emulated.is_some()));
     plots
 }
 
@@ -83,8 +84,7 @@ impl Drawing {
     }
 }
 
-// Where one size was measured with several rings, or pinned and not, a plot shows the first: the
-// tables have all.
+// Where one size was measured pinned and not, a plot shows the first: the tables have all.
 
 /// A transport's points: where, how high, and down to and up to which height.
 struct Series {
@@ -93,7 +93,7 @@ struct Series {
 }
 
 fn by_size(source: Source<'_>) -> Vec<Drawing> {
-    let places = source.summary.places(Kind::Throughput);
+    let places = source.summary.with_usual_rings();
     let mut counts: Vec<_> = places.iter().map(|place| place.producers).collect();
     counts.dedup();
     let draw = |count: u32| {
@@ -113,7 +113,7 @@ fn by_size(source: Source<'_>) -> Vec<Drawing> {
 }
 
 fn by_producers(source: Source<'_>) -> Vec<Drawing> {
-    let places = source.summary.places(Kind::Throughput);
+    let places = source.summary.with_usual_rings();
     let mut sizes: Vec<_> = places.iter().map(|place| place.size).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -127,11 +127,35 @@ fn by_producers(source: Source<'_>) -> Vec<Drawing> {
         let axes = Axes {
             x: ("producers", TickFormat::Integer),
             y: ("messages a second", custom(si)),
-            log: (false, true),
+            // A few numbers are best read as they are; many of them double from one to the next.
+            log: (places.iter().any(|place| place.producers > 16), true),
         };
         draw(format!("producers-{bytes}"), title, series, axes)
     };
     sizes.into_iter().filter_map(draw).collect()
+}
+
+/// For each size and number of producers that was measured with several rings.
+fn by_ring(source: Source<'_>) -> Vec<Drawing> {
+    let places = source.summary.places(Kind::Throughput);
+    let mut groups: Vec<_> = places.iter().map(|place| (place.size, place.producers)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let draw = |(bytes, count): (usize, u32)| {
+        let is_here =
+            |place: &Place| (place.size, place.producers, place.pinned) == (bytes, count, false);
+        let places: Vec<_> = places.iter().copied().filter(is_here).collect();
+        let x = |place: Place| place.ring_bytes as f64;
+        let series = along(source, &places, Metric::MessagesPerS, x);
+        let title = format!("Throughput by ring, {} from {}", size(bytes), producers(count));
+        let axes = Axes {
+            x: ("bytes of the ring", custom(si_bytes)),
+            y: ("messages a second", custom(si)),
+            log: (true, true),
+        };
+        draw(format!("rings-{bytes}-{count}"), title, series, axes)
+    };
+    groups.into_iter().filter_map(draw).collect()
 }
 
 fn round_trips(source: Source<'_>) -> Vec<Drawing> {

@@ -17,7 +17,7 @@ use crate::record::{Env, Row, SOURCES};
 pub(crate) const FOLDER: &str = "results/published";
 /// The index of all runs.
 pub(crate) const INDEX: &str = "results/README.md";
-/// Where the newest run is shown.
+/// Where the newest run of everything is shown.
 pub(crate) const README: &str = "README.md";
 
 /// The README's lines around what is generated.
@@ -54,6 +54,9 @@ pub(crate) fn objections(rows: &[Row], env: &Env) -> Objections {
         ));
     }
     let doubts = &mut objections.unless_forced;
+    if let Some(name) = &env.emulated {
+        doubts.push(format!("it was emulated, by {name}"));
+    }
     if env.ending != "passed" {
         let ending = if env.ending.is_empty() { "unfinished" } else { &env.ending };
         doubts.push(format!("it ended {ending}"));
@@ -82,7 +85,13 @@ pub(crate) fn place(env: &Env) -> String {
     let machine = format!("{}-{}-cores", slug(&env.cpu), env.cores);
     let date = env.started.get(..10).unwrap_or("undated");
     let revision: String = env.revision.chars().take(REVISION_LEN).collect();
-    format!("{os}-{arch}-{machine}/{date}-{revision}")
+    let scale = if is_of_curves(env) { "-scale" } else { "" };
+    format!("{os}-{arch}-{machine}/{date}-{revision}{scale}")
+}
+
+/// Whether it draws curves far along each axis and is not a run of everything.
+fn is_of_curves(env: &Env) -> bool {
+    env.arguments.windows(2).any(|words| words == ["--profile", "scale"])
 }
 
 /// The words of a processor's name that tell it from others, fit for a folder.
@@ -160,12 +169,13 @@ from its rows and its stamp, and `report --check` proves that this changes no by
 
 ";
 
-/// What the README shows of the newest run.
+/// What the README shows of the newest run of everything.
 pub(crate) fn block(runs: &[Run]) -> String {
-    let Some(Run { path, rows, env }) = runs.first() else {
+    let whole = runs.iter().find(|run| !is_of_curves(&run.env));
+    let Some(Run { path, rows, env }) = whole.or(runs.first()) else {
         return "No run is published yet; `scripts/bench` makes one.\n".into();
     };
-    let summary = Summary::new(rows);
+    let summary = Summary::of(rows, env);
     let source = Source { rows, env, summary: &summary };
     let folder = format!("{FOLDER}/{path}");
     let mut text =

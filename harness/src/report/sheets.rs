@@ -32,7 +32,7 @@ pub(super) fn all(source: Source<'_>) -> Vec<Sheet> {
     }
     sheets.extend(outcomes::verify(source.rows));
     sheets.extend(outcomes::torture(source.rows));
-    sheets.extend(faults::recoveries(source.rows));
+    sheets.extend(faults::recoveries(source.rows, source.env));
     sheets.extend(faults::sweeps(source.rows));
     sheets.extend(faults::points(source.rows));
     sheets.extend(faults::windows(source.rows));
@@ -146,9 +146,12 @@ fn throughput(source: Source<'_>) -> Vec<Sheet> {
         "vs 0.5.1",
         "vs ipc-channel",
     ];
+    let usual = source.summary.with_usual_rings();
     let sheet = |place: Place| {
         let (from, ring) = (producers(place.producers), bytes(place.ring_bytes));
-        let title = format!("Throughput, {} from {from}", size(place.size));
+        let which =
+            if usual.contains(&place) { String::new() } else { format!(", ring of {ring}") };
+        let title = format!("Throughput, {} from {from}{which}", size(place.size));
         let mut sheet = Sheet::new(title, &head).detail(&["vs 0.5.1", "vs ipc-channel"]);
         for (name, subject) in source.lines(place) {
             let figure = |metric| subject.figures.get(&metric);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    record::{Cell, Row},
+    record::{Cell, Env, Row},
     stats::{self, Spread, Verdict},
 };
 
@@ -95,9 +95,16 @@ pub(super) struct Ratio {
 pub(super) struct Summary {
     /// The second of each key says whether it is a twin.
     subjects: BTreeMap<(Place, bool), BTreeMap<String, Subject>>,
+    /// Whether nothing here is held against anything else.
+    is_unranked: bool,
 }
 
 impl Summary {
+    /// Of the rows of this run, which are not compared if an emulator stood in for the machine.
+    pub(super) fn of(rows: &[Row], env: &Env) -> Summary {
+        Summary { is_unranked: env.emulated.is_some(), ..Summary::new(rows) }
+    }
+
     /// Of these rows.
     pub(super) fn new(rows: &[Row]) -> Summary {
         let mut blocks: BTreeMap<(Place, bool), BTreeMap<String, Vec<Block>>> = BTreeMap::new();
@@ -108,13 +115,29 @@ impl Summary {
         let subjects = |(key, there): (_, BTreeMap<_, Vec<Block>>)| {
             (key, there.into_iter().map(|(name, blocks)| (name, subject(&blocks))).collect())
         };
-        Summary { subjects: blocks.into_iter().map(subjects).collect() }
+        let subjects = blocks.into_iter().map(subjects).collect();
+        Summary { subjects, is_unranked: false }
     }
 
     /// Where something of this kind was measured, in order.
     pub(super) fn places(&self, kind: Kind) -> Vec<Place> {
         let places: BTreeSet<_> = self.subjects.keys().map(|&(place, _)| place).collect();
         places.into_iter().filter(|place| place.kind == kind).collect()
+    }
+
+    /// Where speed was measured with the ring that is usual for a size: the one with which most was
+    /// measured.
+    pub(super) fn with_usual_rings(&self) -> Vec<Place> {
+        let places = self.places(Kind::Throughput);
+        let mut counts: BTreeMap<(usize, u64), usize> = BTreeMap::new();
+        for place in &places {
+            let measured = self.subjects.get(&(*place, false)).map_or(0, BTreeMap::len);
+            *counts.entry((place.size, place.ring_bytes)).or_default() += measured;
+        }
+        let most = |size| counts.iter().filter(|((of, _), _)| *of == size).map(|(_, n)| n).max();
+        let is_usual =
+            |place: &Place| counts.get(&(place.size, place.ring_bytes)) == most(place.size);
+        places.into_iter().filter(is_usual).collect()
     }
 
     /// A transport at a place.
@@ -144,7 +167,7 @@ impl Summary {
 
     /// How many times as fast one is as another, block by block.
     pub(super) fn ratio(&self, place: Place, metric: Metric, of: &str, to: &str) -> Option<Ratio> {
-        if of == to {
+        if of == to || self.is_unranked {
             return None;
         }
         let of = self.figure(place, of, metric)?.speeds(metric);
@@ -391,6 +414,20 @@ mod tests {
         let figure = summary.figure(place(Kind::Throughput), "ipmpsc", Metric::MessagesPerS);
         let spread = figure.and_then(|figure| figure.spread).expect("three blocks");
         assert_eq!((spread.low, spread.high, spread.count), (40_000.0, 50_000.0, 3));
+    }
+
+    #[test]
+    fn the_usual_ring_of_a_size_is_the_one_with_most_in_it() {
+        let with = |transport, ring_bytes: u64| {
+            let mut row = throughput(transport, false, 0, 40_000);
+            row["ring_bytes"] = ring_bytes.into();
+            row
+        };
+        let small = with("ipmpsc", 1024);
+        let rows = rows(&[small, with("ipmpsc", 4096), with("pipe", 4096), with("ipmpsc", 8192)]);
+        let summary = Summary::new(&rows);
+        assert_eq!(summary.with_usual_rings(), [place(Kind::Throughput)]);
+        assert_eq!(summary.places(Kind::Throughput).len(), 3);
     }
 
     #[test]

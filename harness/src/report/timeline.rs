@@ -9,7 +9,7 @@ use kuva::{
 use super::plot::{Axes, Drawing, custom, frame, si, time};
 use crate::{
     record::{Row, TimelineRow},
-    scenario::SILENCE_MAX_MS,
+    scenario::silence_max_ms,
 };
 
 /// What stands for each mark: the beginning of its name, its colour and its height, which is in a
@@ -37,9 +37,10 @@ const SECONDS: &str = "seconds of torture, round after round";
 type Points = Vec<(f64, f64)>;
 
 /// None of them if nothing was sampled.
-pub(super) fn all(rows: &[Row]) -> Vec<Drawing> {
+pub(super) fn all(rows: &[Row], is_emulated: bool) -> Vec<Drawing> {
     let rounds = rounds(rows);
-    messages(&rounds).into_iter().chain(recoveries(&rounds)).collect()
+    let allowed_ms = silence_max_ms(is_emulated);
+    messages(&rounds).into_iter().chain(recoveries(&rounds, allowed_ms)).collect()
 }
 
 /// A round that was sampled at least twice, and when it began.
@@ -108,7 +109,7 @@ fn messages(rounds: &[Round<'_>]) -> Option<Drawing> {
 }
 
 /// What each fault cost, by when it was.
-fn recoveries(rounds: &[Round<'_>]) -> Option<Drawing> {
+fn recoveries(rounds: &[Round<'_>], allowed_ms: u64) -> Option<Drawing> {
     let mut furthest: f64 = 1.0;
     let mut plots: Vec<Plot> = Vec::new();
     for (fault, colour) in FAULTS {
@@ -125,7 +126,7 @@ fn recoveries(rounds: &[Round<'_>]) -> Option<Drawing> {
     if plots.is_empty() {
         return None;
     }
-    let allowed = (SILENCE_MAX_MS * 1_000_000) as f64;
+    let allowed = (allowed_ms * 1_000_000) as f64;
     let limit = LinePlot::new().with_data([(0.0, allowed), (furthest, allowed)]);
     let limit = limit.with_color("var(--grey)").with_line_style(LineStyle::Dashed);
     plots.push(limit.with_legend("allowed after a kill").into());
@@ -167,13 +168,13 @@ mod tests {
 
     #[test]
     fn a_kill_and_a_resume_are_marked_and_a_recovery_has_a_plot_of_its_own() {
-        let none = all(&[row(Vec::new())]);
+        let none = all(&[row(Vec::new())], false);
         let [timeline] = &none[..] else { panic!("{} plots", none.len()) };
         let svg = timeline.file();
         assert!(svg.contains("kill") && svg.contains("resume") && !svg.contains("freeze"));
-        let two = all(&[row(vec![(100_000_000, "kill producer".into(), 2_000_000)])]);
+        let two = all(&[row(vec![(100_000_000, "kill producer".into(), 2_000_000)])], false);
         assert_eq!(two.len(), 2);
         assert!(two[1].file().contains("allowed after a kill"));
-        assert!(all(&[]).is_empty());
+        assert!(all(&[], false).is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An independent reader of format 1, written from the document in `ipmpsc/src/layout.rs` and not
 //! from the code below it, so that each checks the other. It opens the file for reading only,
-//! reads by `pread`, where a file that is cut off is an error and not a signal, takes no lock,
+//! reads by position, where a file that is cut off is an error and not a signal, takes no lock,
 //! and asks about the locks of others by a call that takes none either.
 //!
 //! A live ring moves under its reader. What is shown all the same is true of some moment:
@@ -15,15 +15,7 @@
 
 mod walk;
 
-use std::{
-    fs::File,
-    io::ErrorKind,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-    time::Duration,
-};
-
-use rustix::fs::{Mode, OFlags};
+use std::{fs::File, io::ErrorKind, path::Path, time::Duration};
 
 use crate::sys;
 use walk::Word;
@@ -205,19 +197,17 @@ impl RingFile {
         if !path.metadata().map_err(io)?.is_file() {
             return Err(Trouble::NoRing("not a regular file, and so not a ring".into()));
         }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io(error.into()))?;
-        let file = File::from(file);
+        let file = sys::open_to_read(path).map_err(io)?;
         let there = file.metadata().map_err(io)?;
         let mut identity = [0; 24];
         if there.len() < identity.len() as u64 {
             let bytes = there.len();
             return Err(Trouble::NoRing(format!("{bytes} bytes, too few for a ring's header")));
         }
-        file.read_exact_at(&mut identity, 0).map_err(io)?;
+        sys::read_exact_at(&file, &mut identity, 0).map_err(io)?;
         let (capacity, slot_count) = sizes(&identity)?;
-        let ring = RingFile { file, capacity, slot_count, had_name: there.nlink() > 0 };
+        let had_name = sys::links(&file).map_err(io)? > 0;
+        let ring = RingFile { file, capacity, slot_count, had_name };
         ring.check_length()?;
         Ok(ring)
     }
@@ -233,7 +223,7 @@ impl RingFile {
 
     /// Whether its last name has been removed.
     pub(crate) fn is_removed(&self) -> bool {
-        self.had_name && self.file.metadata().is_ok_and(|there| there.nlink() == 0)
+        self.had_name && sys::links(&self.file).is_ok_and(|links| links == 0)
     }
 
     fn check_length(&self) -> Result<(), Trouble> {
@@ -252,7 +242,7 @@ impl RingFile {
     }
 
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), Trouble> {
-        self.file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
+        sys::read_exact_at(&self.file, bytes, offset).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => Trouble::Corrupt(Corrupt {
                 offset,
                 what: "the file has been cut off while it was read".into(),

@@ -11,11 +11,7 @@ mod acts;
 pub(crate) mod points;
 mod scene;
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::HashSet, path::Path, time::Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
@@ -26,23 +22,13 @@ use acts::{Act, Does, STATES};
 use scene::Aftermath;
 
 use crate::{
+    protocol::SweepJob,
     record::{Ended, Places, SweepRow, Window},
     sys::trace::{self, Stop, Traced, mark},
 };
 
 /// More steps than this and the victim goes round in circles.
 const STEPS_MAX: usize = 1_000_000;
-
-/// What one process sweeps.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SweepJob {
-    /// The place in `acts`.
-    pub(crate) act: usize,
-    pub(crate) end: Ended,
-    pub(crate) places: Places,
-    /// For the rings.
-    pub(crate) folder: PathBuf,
-}
 
 /// The addresses of a process's instructions from its first mark on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -18,13 +18,14 @@ use hdrhistogram::Histogram;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::{
-    SweepJob, Way,
+    Way,
     acts::{Act, Does},
     apart, close, note,
     scene::{Aftermath, Scene},
 };
 use crate::{
     child,
+    protocol::SweepJob,
     record::{Ended, Places, SweepRow},
     sys,
 };

@@ -16,7 +16,7 @@ pub(crate) fn storm(interval: Duration) -> io::Result<()> {
     if set != 0 {
         return Err(io::Error::last_os_error());
     }
-    let micros = libc::suseconds_t::try_from(interval.as_micros()).map_err(io::Error::other)?;
+    let micros = interval.as_micros().try_into().map_err(io::Error::other)?;
     let every = libc::timeval { tv_sec: 0, tv_usec: micros };
     let timer = libc::itimerval { it_interval: every, it_value: every };
     // SAFETY: reads a whole `itimerval`; the old one is not asked for.

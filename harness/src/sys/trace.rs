@@ -12,6 +12,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
 
+/// The type of ptrace's requests, in which the C libraries differ.
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+
 /// In debug register 7: stop before the instruction whose address is in register 0.
 const ENABLE_FIRST: u64 = 1;
 /// A part that came back with an error.
@@ -195,7 +201,7 @@ fn ending(status: WaitStatus) -> String {
     }
 }
 
-fn request(request: libc::c_uint, pid: Pid, address: usize, data: u64) -> io::Result<()> {
+fn request(request: Request, pid: Pid, address: usize, data: u64) -> io::Result<()> {
     // SAFETY: none of the requests of this file reads or writes memory of this process.
     let result = unsafe { libc::ptrace(request, pid.as_raw_pid(), address, data) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -5,20 +5,19 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io::{IoSlice, Read, Write},
 };
 
 use anyhow::{Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Rx, SendError, Sink, Tx};
+use crate::sys::{Stream, readable};
 
 /// Bytes of the length in front of a message.
 const PREFIX: usize = 4;
 
 /// A producer's end.
-pub(super) struct FramedTx(pub(super) File);
+pub(super) struct FramedTx(pub(super) Stream);
 
 impl Tx for FramedTx {
     fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
@@ -39,7 +38,7 @@ impl Tx for FramedTx {
 
 /// One producer's bytes, and what was read from it and not yet shown.
 struct Input {
-    file: File,
+    stream: Stream,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -48,9 +47,9 @@ struct Input {
 }
 
 impl Input {
-    fn new(file: File, longest: usize) -> Input {
+    fn new(stream: Stream, longest: usize) -> Input {
         let room = (2 * (PREFIX + longest)).max(1 << 16);
-        Input { file, buffer: vec![0; room], start: 0, end: 0, is_open: true }
+        Input { stream, buffer: vec![0; room], start: 0, end: 0, is_open: true }
     }
 
     /// Shows the next message if all of it was read.
@@ -73,7 +72,7 @@ impl Input {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        let read = self.file.read(&mut self.buffer[self.end..])?;
+        let read = self.stream.read(&mut self.buffer[self.end..])?;
         // Half a message that a dead producer leaves is never whole, so it is never shown.
         self.is_open = read > 0;
         self.end += read;
@@ -98,7 +97,7 @@ impl Rx for FramedRx {
                 }
                 self.ready.push_back(0);
             } else {
-                self.poll(None)?;
+                self.poll(true)?;
             }
         }
         Ok(())
@@ -108,15 +107,15 @@ impl Rx for FramedRx {
         if self.show_ready(sink) {
             return Ok(true);
         }
-        self.poll(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        self.poll(false)?;
         Ok(self.show_ready(sink))
     }
 }
 
 impl FramedRx {
     /// Receives messages of at most `longest` bytes.
-    pub(super) fn new(files: Vec<File>, longest: usize) -> FramedRx {
-        let inputs = files.into_iter().map(|file| Input::new(file, longest)).collect();
+    pub(super) fn new(streams: Vec<Stream>, longest: usize) -> FramedRx {
+        let inputs = streams.into_iter().map(|stream| Input::new(stream, longest)).collect();
         FramedRx { inputs, ready: VecDeque::new() }
     }
 
@@ -134,30 +133,28 @@ impl FramedRx {
 
     /// Waits until any producer's end has bytes and reads all those that do. Who has hung up is
     /// left out from then on; the others are served as before.
-    fn poll(&mut self, timeout: Option<&Timespec>) -> Result<()> {
+    fn poll(&mut self, waits: bool) -> Result<()> {
         let open: Vec<_> =
             (0..self.inputs.len()).filter(|&input| self.inputs[input].is_open).collect();
         if open.is_empty() {
             bail!("every producer hung up before its last message");
         }
-        let fd = |&input: &usize| PollFd::new(&self.inputs[input].file, PollFlags::IN);
-        let mut fds: Vec<_> = open.iter().map(fd).collect();
-        poll(&mut fds, timeout)?;
-        let events: Vec<_> = fds.iter().map(PollFd::revents).collect();
-        for (input, events) in open.into_iter().zip(events) {
-            // A pipe that is at its end has no bytes, a socket that is has an end to read.
-            if events.intersects(PollFlags::IN | PollFlags::HUP) {
-                self.inputs[input].read()?;
-                self.ready.push_back(input);
-            }
+        let streams: Vec<_> = open.iter().map(|&input| &self.inputs[input].stream).collect();
+        let ready = readable(&streams, waits)?;
+        for (input, _) in open.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
+            self.inputs[input].read()?;
+            self.ready.push_back(input);
         }
         Ok(())
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
-    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+    use std::{
+        fs::File,
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
 
     use super::*;
 

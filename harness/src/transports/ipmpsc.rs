@@ -61,6 +61,10 @@ impl Transport for Ipmpsc {
         true
     }
 
+    fn has_ring(&self) -> bool {
+        true
+    }
+
     fn overhead(&self) -> Option<u64> {
         match self.0 {
             Form::Bytes => Some(RECORD_EXTRA),

@@ -40,6 +40,10 @@ impl Transport for Ipmpsc051 {
         true
     }
 
+    fn has_ring(&self) -> bool {
+        true
+    }
+
     fn bind(&self, setup: &Setup) -> Result<Box<dyn Bound>> {
         let endpoint = setup.path("ring-0.5.1").display().to_string();
         let ring_bytes = u32::try_from(setup.ring_bytes).context("0.5.1 has 32-bit sizes")?;

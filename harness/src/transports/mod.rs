@@ -5,23 +5,40 @@
 //! or a message. Every receive is the transport's own blocking call; who hangs is killed from
 //! outside, so that no rival pays for a timeout it would not use.
 
+#[cfg(not(target_os = "linux"))]
+mod absent;
 mod cache_line;
 #[cfg(test)]
 mod conformance;
 mod framed;
 mod iceoryx2;
+#[cfg(not(target_os = "android"))]
 mod ipc_channel;
 mod ipmpsc;
 mod ipmpsc_0_5_1;
 mod memcpy;
 mod mpsc_threads;
 mod null;
+#[cfg(unix)]
 mod pipe;
 pub(crate) mod planted;
+#[cfg(target_os = "linux")]
 mod posix_mq;
 mod tcp;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod unix_seqpacket;
+#[cfg(unix)]
 mod unix_stream;
+
+// What a system has not is a module of the same name, which says why.
+#[cfg(target_os = "android")]
+use absent::ipc_channel;
+#[cfg(not(target_os = "linux"))]
+use absent::posix_mq;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use absent::unix_seqpacket;
+#[cfg(not(unix))]
+use absent::{pipe, unix_stream};
 
 use std::{
     fmt,
@@ -86,6 +103,10 @@ pub(crate) trait Transport: Sync {
     }
     /// Whether refusing an oversized message is part of its contract.
     fn has_limit(&self) -> bool {
+        false
+    }
+    /// Whether all its messages share one ring of the bytes that were asked for.
+    fn has_ring(&self) -> bool {
         false
     }
     /// Bytes of the ring a message takes beside its own, before rounding up to eight; none where

@@ -4,7 +4,6 @@
 
 use std::{
     fs::{File, OpenOptions},
-    os::fd::AsFd,
     path::PathBuf,
 };
 
@@ -15,6 +14,7 @@ use super::{
     Bound, Rx, Setup, Transport, Tx,
     framed::{FramedRx, FramedTx},
 };
+use crate::sys;
 
 /// Named pipes with a length in front of each message.
 #[derive(Debug)]
@@ -43,7 +43,9 @@ impl Transport for Pipe {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = rustix::fs::open(&path, flags, Mode::empty())?;
             rustix::fs::fcntl_setfl(&file, OFlags::RDONLY)?;
-            resize(&file, setup.ring_bytes);
+            // A smaller pipe still works, so a refusal (the user's quota of pipe memory) is no
+            // error.
+            let _ = sys::resize_pipe(&file, setup.ring_bytes);
             pipes.paths.push(path);
             pipes.files.push(File::from(file));
         }
@@ -52,14 +54,6 @@ impl Transport for Pipe {
 
     fn connect(&self, endpoint: &str, _: &Setup) -> Result<Box<dyn Tx>> {
         Ok(Box::new(FramedTx(OpenOptions::new().write(true).open(endpoint)?)))
-    }
-}
-
-/// A smaller pipe still works, so a refusal (the user's quota of pipe memory) is no error.
-fn resize(pipe: impl AsFd, bytes: u64) {
-    #[cfg(target_os = "linux")]
-    if let Ok(bytes) = usize::try_from(bytes) {
-        let _ = rustix::pipe::fcntl_setpipe_size(pipe, bytes);
     }
 }
 

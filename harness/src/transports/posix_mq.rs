@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{Bound, Rx, SendError, Setup, Sink, Transport, Tx};
-use crate::sys::Queue;
+use crate::sys::queue::Queue;
 
 /// `mq_open` and its like.
 #[derive(Debug)]

@@ -4,11 +4,7 @@
 //! `framed` says how messages lie in it. Its buffers are the kernel's, which sizes them by itself
 //! as long as nobody sets them.
 
-use std::{
-    fs::File,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
-};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +12,7 @@ use super::{
     Bound, Rx, Setup, Transport, Tx,
     framed::{FramedRx, FramedTx},
 };
+use crate::sys;
 
 /// TCP on 127.0.0.1.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ impl Transport for Tcp {
     fn connect(&self, endpoint: &str, _: &Setup) -> Result<Box<dyn Tx>> {
         let stream = TcpStream::connect(endpoint).context("connect")?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(FramedTx(File::from(OwnedFd::from(stream)))))
+        Ok(Box::new(FramedTx(sys::stream(stream))))
     }
 }
 
@@ -64,9 +61,9 @@ impl Bound for Listener {
     }
 
     fn accept(self: Box<Self>) -> Result<Box<dyn Rx>> {
-        let files = (0..self.setup.producers)
-            .map(|_| Ok(File::from(OwnedFd::from(self.listener.accept()?.0))))
+        let streams = (0..self.setup.producers)
+            .map(|_| Ok(sys::stream(self.listener.accept()?.0)))
             .collect::<Result<_>>()?;
-        Ok(Box::new(FramedRx::new(files, usize::try_from(self.setup.message_max)?)))
+        Ok(Box::new(FramedRx::new(streams, usize::try_from(self.setup.message_max)?)))
     }
 }

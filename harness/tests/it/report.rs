@@ -178,6 +178,7 @@ fn doubtful_runs_are_published_only_by_force() {
         ("ending", json!(""), "it ended unfinished"),
         ("revision", json!("0123456789ab with changes"), "commit first"),
         ("sources", json!("0"), "sources have changed"),
+        ("emulated", json!("qemu-aarch64-static"), "it was emulated, by qemu-aarch64-static"),
     ] {
         let project = Project::with_run(&[(field, value)]);
         let text = project.expect("--publish", 2);
@@ -220,6 +221,22 @@ fn what_is_published_is_indexed_shown_and_checked() {
     fs::remove_dir_all(project.published()).expect("writable");
     let text = project.expect("--check", 5);
     assert!(text.contains("README.md differs"), "a run that is gone must not be shown: {text}");
+}
+
+#[test]
+fn a_newer_run_of_curves_stands_beside_the_run_that_is_shown() {
+    let project = Project::with_run(&[("profile", "release".into())]);
+    project.expect("--publish --force", 0);
+    let shown = project.read("README.md");
+    let later = [
+        ("arguments", serde_json::json!(["compare", "--profile", "scale"])),
+        ("started", "2026-01-02T05:00:00Z".into()),
+    ];
+    make_up(&project.latest(), &later);
+    project.expect("--publish --force", 0);
+    assert_eq!(project.read("README.md"), shown);
+    assert!(project.read("results/README.md").contains("2026-01-02-0123456-scale/report.md"));
+    project.expect("--check", 0);
 }
 
 #[test]

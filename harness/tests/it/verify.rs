@@ -85,7 +85,8 @@ fn a_wait_that_ends_late_is_noticed() {
 
 #[test]
 fn descriptors_files_and_processes_that_are_left_are_noticed() {
-    fails("leak@1", "256 B ring", "leak");
+    // What comes with the first message is taken for what the channel needs.
+    fails("leak@100", "256 B ring", "leak");
     fails("leak@1", "single calls", "leak");
     fails("litter@1", "256 B ring", "leak");
     fails("orphan@1", "256 B ring", "leak");
@@ -119,8 +120,8 @@ fn a_failure_says_how_to_see_it_again_and_how_to_keep_it() {
     assert_eq!((&kept["seed"], &kept["producers"]), (&Value::from(1), &Value::from(3)));
     for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/regressions")).expect("kept") {
         let path = file.expect("a readable folder").path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
+        if path.extension().is_none_or(|end| end != "json") {
+            continue; // A plan of a torture.
         }
         let committed = fs::read_to_string(&path).expect("a readable file");
         let committed: Value = serde_json::from_str(&committed).expect("JSON");

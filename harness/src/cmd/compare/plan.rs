@@ -20,8 +20,6 @@ const TWIN: &str = "ipmpsc";
 const SHORT: u64 = 64;
 /// The message of which there are enough to fill a channel.
 const FILLER: u64 = 1 << 10;
-/// More producers than this for each processor show only how the scheduler copes.
-const CROWD: u32 = 4;
 
 /// What is measured of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +61,9 @@ impl Run {
         self.kind == Kind::Memory
     }
 
-    fn group(&self) -> (Kind, u32, usize, bool) {
-        (self.kind, self.cell.producers, self.cell.size, self.cell.pinned)
+    fn group(&self) -> (Kind, u32, usize, u64, bool) {
+        let Cell { producers, size, ring_bytes, pinned, .. } = self.cell;
+        (self.kind, producers, size, ring_bytes, pinned)
     }
 }
 
@@ -119,6 +118,14 @@ impl Planner<'_> {
             for &size in table.large.sizes {
                 self.push(Kind::Throughput, transport, 1, size, twin);
             }
+            // The others have what buffers their kernel gives them.
+            if self.options.ring_bytes.is_none() && transport.has_ring() {
+                for &ring in table.rings {
+                    for &size in table.ringed {
+                        self.push_with(ring, Kind::Throughput, transport, (1, size), twin);
+                    }
+                }
+            }
         }
         if !transport.has_round_trip() {
             return;
@@ -138,6 +145,9 @@ impl Planner<'_> {
                 }
             }
         }
+        if table.joins == 0 {
+            return;
+        }
         self.push(Kind::Attach, transport, 1, SHORT, twin);
         self.push(Kind::Idle, transport, 1, SHORT, twin);
         if sys::held_bytes().is_some() {
@@ -153,7 +163,7 @@ impl Planner<'_> {
 
     /// Numbers of producers that send as fast as they can.
     fn counts(&self) -> BTreeSet<u32> {
-        let crowd = processors().saturating_mul(CROWD);
+        let crowd = processors().saturating_mul(self.table.crowd);
         let counts = self.table.producers.iter().copied().filter(|&count| count <= crowd);
         counts.chain([self.options.producers]).collect()
     }
@@ -167,7 +177,17 @@ impl Planner<'_> {
     }
 
     fn push(&mut self, kind: Kind, of: &dyn Transport, producers: u32, size: u64, twin: bool) {
-        let ring_bytes = self.options.ring_for(size);
+        self.push_with(self.options.ring_for(size), kind, of, (producers, size), twin);
+    }
+
+    fn push_with(
+        &mut self,
+        ring_bytes: u64,
+        kind: Kind,
+        of: &dyn Transport,
+        (producers, size): (u32, u64),
+        twin: bool,
+    ) {
         if let Some(longest) = of.longest().filter(|&longest| size > longest) {
             if of.is_floor() {
                 // One word is all there is to it.
@@ -254,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_block_holds_every_cell_once_and_rivals_side_by_side() {
-        for profile in ["quick", "default", "full"] {
+        for profile in ["quick", "default", "full", "scale"] {
             let runs = planned(&format!("--profile {profile}"));
             let order: Vec<_> = order(&runs, 1).into_iter().flatten().collect();
             assert_ne!(order, runs);
@@ -298,6 +318,22 @@ mod tests {
             let is_idle = batch[0].kind == Kind::Idle;
             assert_eq!(batch.len() > 1, is_idle, "{}", batch[0].name());
         }
+    }
+
+    #[test]
+    fn rings_of_every_size_are_measured_where_the_channel_is_a_ring() {
+        let runs = planned("--profile scale --producers 2");
+        let rings = |name: &str, size: usize| -> BTreeSet<u64> {
+            let found = runs.iter().filter(|run| run.cell.transport == name);
+            found.filter(|run| run.cell.size == size).map(|run| run.cell.ring_bytes).collect()
+        };
+        assert_eq!(rings("ipmpsc", 64).len(), 10, "nine and the usual one");
+        assert_eq!(rings("ipmpsc-0.5.1-zero-copy", 1 << 10).last(), Some(&(1 << 30)));
+        assert_eq!(rings("pipe", 64).len(), 1);
+        assert_eq!(rings("ipmpsc", 16).len(), 1, "for two sizes only");
+        let counts: BTreeSet<_> = runs.iter().map(|run| run.cell.producers).collect();
+        assert_eq!(counts, BTreeSet::from([1, 2, 4, 8, 16, 32, 64]), "however few processors");
+        assert!(runs.iter().all(|run| run.kind == Kind::Throughput), "and nothing else");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::{
 use anyhow::Result;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use rustix::process::Signal;
 
 use super::{
     evidence::Evidence,
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     checks::balance,
     child::{Crew, INTERRUPTED, Plan, Trouble, Worker, dismiss, done},
+    emulation::{self, stretched},
     jobs::torture::journal_path,
     journal::{Journal, LIVES},
     ledger::{Ledger, Line},
@@ -28,7 +28,7 @@ use crate::{
     plan::{self, Deed, Way, Who},
     protocol::{Command, Limits, Reply, Report, Role, Task},
     record::{Row, TimelineRow, TortureRow},
-    scenario::{SILENCE_MAX_MS, TORTURE_RINGS},
+    scenario::{TORTURE_RINGS, silence_max_ms},
     session::{Channel, Session},
     sys::{Deadline, now_ns},
     transports::is_ours,
@@ -239,7 +239,7 @@ impl<'a> Field<'a> {
             graves: Vec::new(),
             watch,
             struck: Vec::new(),
-            seen: (0, Deadline::after(PATIENCE)),
+            seen: (0, Deadline::after(stretched(PATIENCE))),
         })
     }
 
@@ -316,8 +316,8 @@ impl<'a> Field<'a> {
             self.freeze(victim, Duration::from_micros(fault.for_us))?;
         }
         match (fault.deed, victim) {
-            (Deed::Freeze, Some(victim)) => self.producers[victim].0.signal(Signal::CONT),
-            (Deed::Freeze, None) => self.consumer.signal(Signal::CONT),
+            (Deed::Freeze, Some(victim)) => self.producers[victim].0.thaw(),
+            (Deed::Freeze, None) => self.consumer.thaw(),
             (_, Some(victim)) => return self.kill_producer(victim, producer),
             (_, None) => return self.kill_consumer(),
         }
@@ -333,7 +333,7 @@ impl<'a> Field<'a> {
     /// Stops a producer, or the consumer, for some time.
     fn freeze(&mut self, producer: Option<usize>, time: Duration) -> Result<(), Trouble> {
         let victim = producer.map_or(&self.consumer, |victim| &self.producers[victim].0);
-        victim.signal(Signal::STOP);
+        victim.freeze();
         let until = Instant::now() + time;
         while Instant::now() < until {
             self.look_around()?;
@@ -353,7 +353,7 @@ impl<'a> Field<'a> {
         *incarnation += 1;
         let successor = self.plan.job(Role::Producer, producer, *incarnation);
         let name = format!("producer {producer}.{incarnation}");
-        *worker = Worker::spawn(&self.plan.setup.folder, &name)?;
+        *worker = Worker::enlist(self.plan, Role::Producer, producer, *incarnation, &name)?;
         // All it will ever be told; its answers are read by the way.
         worker.say(&Command::Prepare(Box::new(successor)));
         let endpoints = vec![self.endpoints[victim].clone()];
@@ -372,7 +372,7 @@ impl<'a> Field<'a> {
         self.consumer.say(&Command::Connect { endpoints: Vec::new(), limits: self.limits });
         self.consumer.say(&Command::Go { at_ns: now_ns() });
         let before = self.watch.messages();
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(stretched(PATIENCE));
         while self.watch.messages() == before {
             self.look_around()?;
             if deadline.left().is_zero() {
@@ -385,7 +385,7 @@ impl<'a> Field<'a> {
 
     /// Waits until the victim has begun to send.
     fn await_first_send(&mut self, victim: usize, producer: u32) -> Result<(), Trouble> {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(stretched(PATIENCE));
         loop {
             let line = self.ledger.line(producer);
             let incarnation = self.producers[victim].1;
@@ -418,9 +418,10 @@ impl<'a> Field<'a> {
         self.watch.look();
         let received = self.watch.messages();
         if received != self.seen.0 {
-            self.seen = (received, Deadline::after(PATIENCE));
+            self.seen = (received, Deadline::after(stretched(PATIENCE)));
         } else if self.seen.1.left().is_zero() {
-            let what = format!("no message for {PATIENCE:?} after {received} messages");
+            let patience = stretched(PATIENCE);
+            let what = format!("no message for {patience:?} after {received} messages");
             return Err(Trouble::Failed(what));
         }
         Ok(())
@@ -431,7 +432,7 @@ impl<'a> Field<'a> {
         let waits = self.waits();
         self.watch.settles(&waits);
         self.ledger.stop();
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(stretched(PATIENCE));
         loop {
             // A producer's fault comes first, as it would leave the consumer waiting.
             for (worker, _) in &mut self.producers {
@@ -506,9 +507,10 @@ impl Closed {
     fn row(self, plan: &Plan) -> Result<(TortureRow, TimelineRow), Trouble> {
         if let Some((gap, starved)) = self.watch.too_long() {
             return Err(Trouble::Failed(format!(
-                "held up for {} ms by a death, more than {SILENCE_MAX_MS} beside the {} ms for \
+                "held up for {} ms by a death, more than {} beside the {} ms for \
                  which the kernel kept the consumer and a producer waiting for a processor",
                 gap / 1_000_000,
+                silence_max_ms(emulation::anywhere().is_some()),
                 starved / 1_000_000
             )));
         }
@@ -612,8 +614,9 @@ impl Reached {
             ));
         }
         if self.starved > 0 {
+            let allowed = silence_max_ms(emulation::anywhere().is_some());
             session.progress.say(&format!(
-                "{} of the kills held the others up for more than {SILENCE_MAX_MS} ms, but not \
+                "{} of the kills held the others up for more than {allowed} ms, but not \
                  beside the time for which the kernel kept them waiting for a processor",
                 self.starved
             ));

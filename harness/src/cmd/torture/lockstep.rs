@@ -21,6 +21,7 @@ use super::{
 use crate::{
     checks::balance,
     child::{self, Trouble, Worker},
+    emulation::stretched,
     jobs::{lockstep::sends_last, torture::journal_path},
     journal::Journal,
     ledger::{Ledger, Line},
@@ -147,12 +148,13 @@ impl<'a> Stage<'a> {
 
     /// Brings a new process to its first point.
     fn enter(&mut self, who: Who, life: u32) -> Result<Actor, Trouble> {
-        let deadline = Deadline::after(PATIENCE);
-        let mut worker = Worker::spawn(&self.crew.setup.folder, &format!("{who}.{life}"))?;
+        let deadline = Deadline::after(stretched(PATIENCE));
         let (role, number) = match who {
             Who::Producer(number) => (Role::Producer, number),
             Who::Consumer => (Role::Consumer, 0),
         };
+        let name = format!("{who}.{life}");
+        let mut worker = Worker::enlist(self.crew, role, number, life, &name)?;
         worker.say(&Command::Prepare(Box::new(self.crew.job(role, number, life))));
         match worker.hear(deadline)? {
             Reply::Bound { endpoints, limits } if self.endpoints.is_empty() => {
@@ -177,7 +179,7 @@ impl<'a> Stage<'a> {
 
     /// Hears where somebody stands after its turn.
     fn settle(&mut self, actor: &mut Actor) -> Result<(), Trouble> {
-        let at = match actor.worker.hear(Deadline::after(PATIENCE))? {
+        let at = match actor.worker.hear(Deadline::after(stretched(PATIENCE)))? {
             Reply::Stands { at } => at,
             Reply::Done(_) => "done".into(),
             other => return Err(actor.worker.trouble(&format!("said {other:?}, unasked"))),

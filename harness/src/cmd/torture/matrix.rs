@@ -11,12 +11,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::process::Signal;
 
 use super::suite::Suite;
 use crate::{
     args::Options,
     child::{Crew, Plan, Trouble, Worker},
+    emulation::stretched,
     jobs::torture::journal_path,
     journal::Journal,
     ledger::Ledger,
@@ -25,7 +25,7 @@ use crate::{
     protocol::Task,
     record::{FailedRow, FaultRow, Row, Verdict, parse_rows},
     session::{Channel, Session},
-    sys::Deadline,
+    sys::{self, Deadline},
     transports::{ALL, is_ours},
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn list(options: &Options) -> Result<()> {
     for Entry { id, fault, how } in CATALOGUE {
         let verdict = verdicts(&rows, id, how);
         let (platform, how) = place(how);
-        writeln!(out, "{id:<4} {platform:<6} {fault}; {how}; {verdict}")?;
+        writeln!(out, "{id:<4} {platform:<12} {fault}; {how}; {verdict}")?;
     }
     Ok(())
 }
@@ -94,11 +94,12 @@ fn verdicts(rows: &[Row], id: &str, how: How) -> String {
 /// Where a row is run, and by what.
 fn place(how: How) -> (&'static str, String) {
     match how {
-        How::Alone(_) => ("linux", "torture --matrix, one process".into()),
-        How::Field(_) => ("linux", "torture --matrix, every transport".into()),
-        How::Swept(act) => ("x86_64", format!("torture --sweep instructions --only {act:?}")),
-        How::Load(fault) => ("linux", format!("torture, {fault}")),
-        How::Crate(test) => ("linux", format!("torture --matrix, the crate's {test}")),
+        How::Alone(alone) => (alone.platform, "torture --matrix, one process".into()),
+        How::Elsewhere(system) => (system, "on that system only".into()),
+        How::Field(_) => ("any", "torture --matrix, every transport".into()),
+        How::Swept(act) => ("linux x86_64", format!("torture --sweep instructions --only {act:?}")),
+        How::Load(fault) => ("any", format!("torture, {fault}")),
+        How::Crate(test) => ("any", format!("torture --matrix, the crate's {test}")),
         How::No(why) => ("n/a", why.into()),
     }
 }
@@ -110,7 +111,7 @@ pub(crate) fn run(session: &mut Session, only: &str) -> Result<()> {
     let mut suite = None;
     session.progress.begin("faults", entries.len() as u64);
     for entry in entries {
-        if matches!(entry.how, How::Swept(_) | How::Load(_) | How::No(_)) {
+        if matches!(entry.how, How::Swept(_) | How::Load(_) | How::Elsewhere(_) | How::No(_)) {
             let (_, how) = place(entry.how);
             session.progress.say(&format!("{} {}: not here; {how}", entry.id, entry.fault));
         }
@@ -144,7 +145,7 @@ pub(crate) fn run(session: &mut Session, only: &str) -> Result<()> {
                     judge(session, entry, NEW, verdict, note)?;
                 }
             }
-            How::Swept(_) | How::Load(_) | How::No(_) => {}
+            How::Swept(_) | How::Load(_) | How::Elsewhere(_) | How::No(_) => {}
         }
         session.progress.stepped();
     }
@@ -229,7 +230,7 @@ pub(super) fn outcome(
     limit: Duration,
     session: &Session,
 ) -> std::io::Result<Option<ExitStatus>> {
-    let deadline = Deadline::after(limit);
+    let deadline = Deadline::after(stretched(limit));
     while !deadline.left().is_zero() && !session.is_over() {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
@@ -267,8 +268,7 @@ pub(crate) fn nemesis(id: &str, subject: &str, folder: &Path) -> Result<()> {
     let How::Alone(alone) = entry.how else { anyhow::bail!("{id} is no scenario of one process") };
     let scenario = if subject == OLD { alone.old } else { alone.ours };
     // A crash is a verdict here, not something to keep.
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    sys::keep_no_core();
     let verdict = match scenario(folder) {
         Ok(()) => (Verdict::Survives, String::new()),
         Err(Broken::Blocks(note)) => (Verdict::Blocks, note),
@@ -356,7 +356,7 @@ impl Trial {
     /// have hung up, its complaint ends that, unless it is of a message.
     fn kill_all(&mut self) -> Result<(), Trouble> {
         thread::sleep(BETWEEN_KILLS);
-        self.crew.producers.iter().for_each(|worker| worker.signal(Signal::KILL));
+        self.crew.producers.iter_mut().for_each(Worker::strike);
         self.crew.producers.drain(..).for_each(|mut worker| worker.kill());
         loop {
             match self.goes_on() {
@@ -374,7 +374,7 @@ impl Trial {
         // To fill the channel, and to ask who lives.
         thread::sleep(FREEZE);
         self.ledger.stop();
-        let deadline = Deadline::after(STILL);
+        let deadline = Deadline::after(stretched(STILL));
         let producers = &mut self.crew.producers;
         while !producers.is_empty() && !deadline.left().is_zero() {
             producers.retain_mut(|producer| producer.try_hear().is_none());
@@ -390,9 +390,9 @@ impl Trial {
             Field::KillAll | Field::LoseConsumer => unreachable!("nothing goes on after it"),
             Field::SlowConsumer => {
                 for _ in 0..TURNS {
-                    self.crew.consumer.signal(Signal::STOP);
+                    self.crew.consumer.freeze();
                     thread::sleep(LAZE);
-                    self.crew.consumer.signal(Signal::CONT);
+                    self.crew.consumer.thaw();
                     thread::sleep(LAZE / 10);
                 }
                 self.goes_on()
@@ -417,8 +417,8 @@ impl Trial {
             Field::Blink => {
                 for _ in 0..BLINKS {
                     let crew = self.crew.producers.iter().chain([&self.crew.consumer]);
-                    crew.clone().for_each(|worker| worker.signal(Signal::STOP));
-                    crew.for_each(|worker| worker.signal(Signal::CONT));
+                    crew.clone().for_each(Worker::freeze);
+                    crew.for_each(Worker::thaw);
                 }
                 self.goes_on()
             }
@@ -427,9 +427,9 @@ impl Trial {
                     Field::FreezeProducer => &self.crew.producers[0],
                     _ => &self.crew.consumer,
                 };
-                victim.signal(Signal::STOP);
+                victim.freeze();
                 thread::sleep(FREEZE);
-                victim.signal(Signal::CONT);
+                victim.thaw();
                 self.goes_on()
             }
         }
@@ -438,7 +438,7 @@ impl Trial {
     /// Whether another message comes soon. A worker's own complaint is an error.
     fn goes_on(&mut self) -> Result<bool, Trouble> {
         let before = self.journal.messages();
-        let deadline = Deadline::after(STILL);
+        let deadline = Deadline::after(stretched(STILL));
         while self.journal.messages() == before {
             let workers = self.crew.producers.iter_mut().chain([&mut self.crew.consumer]);
             for worker in workers {

@@ -8,6 +8,10 @@ mod matrix;
 mod replay;
 mod schedules;
 mod suite;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sweep;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[path = "no_sweep.rs"]
 mod sweep;
 mod trial;
 mod watch;

@@ -10,9 +10,10 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::{
     child::Trouble,
+    emulation,
     journal::Journal,
     record::{FaultCount, TimelineRow},
-    scenario::SILENCE_MAX_MS,
+    scenario::silence_max_ms,
     sys::now_ns,
 };
 
@@ -109,7 +110,7 @@ enum Held {
 
 /// What is held against the channel: a gap that is too long even without what the machine took.
 fn held(gap_ns: u64, starved_ns: u64) -> Held {
-    let allowed = SILENCE_MAX_MS * 1_000_000;
+    let allowed = silence_max_ms(emulation::anywhere().is_some()) * 1_000_000;
     match gap_ns {
         gap if gap <= allowed => Held::InTime,
         gap if gap.saturating_sub(starved_ns) <= allowed => Held::Starved,
@@ -328,6 +329,8 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::scenario::SILENCE_MAX_MS;
 
     const MS: u64 = 1_000_000;
 
