@@ -84,7 +84,7 @@ C
   fi
   trap 'wineserver -k || true' EXIT
   wineserver -p </dev/null >/dev/null 2>&1
-  timeout 120 wine cmd /c exit </dev/null >/dev/null 2>&1
+  timeout 120 setarch -R wine cmd /c exit </dev/null >/dev/null 2>&1
 }
 
 # Some dev-dependencies compile a little C, and these targets have no C compiler here. What is only
@@ -210,7 +210,7 @@ case "$target" in
       # A wine that has no pipe of ours, and kills enough for 300 of producers.
       *-windows-*)
         start_wine
-        put_to_use 600 wine "$program"
+        put_to_use 600 setarch -R wine "$program"
         ;;
       # Workers by way of the runner, as a system without qemu's formats would need it.
       aarch64-*)
