@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Miri over the ring's core on a piece of heap, with real threads, under many schedules: undefined
-# behaviour, data races between copies, and what weak memory lets a load see.
+# behaviour and data races between copies.
+#
+# Not what weak memory lets a load see, which is loom's to find: Miri of 2026-05-19 panics in its
+# own emulation of that ("cannot have empty store buffer when previous write was atomic") with
+# about half of the seeds. MIRIFLAGS=-Zmiri-many-seeds=0..16 tries it all the same.
 #
 # Miri knows no shared mappings of files, no locks of files and no other processes, so nothing of
 # the crate but the core (src/ring/threads.rs) and what needs no system can run. Where the nightly
@@ -16,6 +20,6 @@ echo "ci/miri.sh: skipped, since Miri cannot run it: everything outside src/ring
   "src/event.rs and their like: files, locks, processes, the simulation's stacks"
 
 set -x
-export MIRIFLAGS="${MIRIFLAGS:--Zmiri-many-seeds=0..16}"
+export MIRIFLAGS="${MIRIFLAGS:--Zmiri-many-seeds=0..16 -Zmiri-disable-weak-memory-emulation}"
 cargo +nightly miri test -p ipmpsc --lib --locked \
   --target-dir "${CARGO_TARGET_DIR:-target}/miri" -- ring::threads event::

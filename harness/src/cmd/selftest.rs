@@ -138,7 +138,7 @@ impl Method {
 /// What notices the bug here.
 fn seen(seen: Seen) -> Seen {
     let needs_ptrace = matches!(seen, Ok(Instructions(_) | Points(_)));
-    match needs_ptrace && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    match needs_ptrace && !sys::LEADS_BY_STEPS {
         true => Err("the sweeps need ptrace, on Linux and x86_64"),
         false => seen,
     }

@@ -27,6 +27,10 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod trace;
 
+/// Whether a process can be led by single steps.
+#[cfg(all(feature = "fault", feature = "mutant"))]
+pub(crate) const LEADS_BY_STEPS: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 #[cfg(target_os = "linux")]
 pub(crate) mod signals;
 

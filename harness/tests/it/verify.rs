@@ -109,7 +109,7 @@ fn what_is_planted_but_never_met_does_no_harm() {
 #[test]
 fn a_failure_says_how_to_see_it_again_and_how_to_keep_it() {
     let run = Run::new();
-    let text = stderr(&with_fault(&run, "lose@100", "smallest ring, shared"));
+    let text = stderr(&with_fault(&run, "lose@10", "smallest ring, shared"));
     let replay = "replay: harness verify --seed 1 --producers 3 --transport ipmpsc-bytes \
                   --only \"smallest ring, shared\"";
     assert!(text.contains(replay), "{text}");

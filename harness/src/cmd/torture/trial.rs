@@ -10,10 +10,6 @@ use crate::{
     session::{Channel, Session},
 };
 
-/// How a build gets the points that lockstep needs.
-pub(super) const POINTS: &str =
-    "lockstep needs the points of the protocol: cargo run -p harness --features fault -- ...";
-
 /// What came of it.
 #[derive(Debug)]
 pub(super) struct Trial {
