@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What failed once does not fail again: each kept plan of harness/regressions passes so many times
+# What failed once does not fail again: each kept plan of harness/plans passes so many times
 # with one history, and fails with the planted bug that it names. Then every planted bug that the
 # harness can notice, and the tests that need a build with points and bugs.
 set -euo pipefail
@@ -23,7 +23,7 @@ cargo build -p harness --bins --test it --features "$features" --locked
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 count=0
-for plan in harness/regressions/*.toml; do
+for plan in harness/plans/*.toml; do
   mutant=$(sed -n 's/^mutant = "\([a-z-]*\)"$/\1/p' "$plan")
   [ -n "$mutant" ] || fail "$plan does not say with which planted bug it must fail"
   # A second history is no failure of the ring, but of the plan: its exit code is 3.

@@ -27,6 +27,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // The program holds what is in there, and the compiler does not see a new file.
     println!("cargo:rerun-if-changed=regressions");
+    println!("cargo:rerun-if-changed=plans");
     let text = fs::read_to_string(lock).unwrap_or_default();
     for (package, variable) in RIVALS {
         println!("cargo:rustc-env={variable}={}", locked_version(&text, package));

@@ -1,7 +1,7 @@
-//! What failed once: kept in `harness/regressions`, one a file, and run first.
+//! What failed once: kept one a file, and run first.
 //!
-//! Verifications are JSON, whose line a failure prints; tortures are plans in TOML, which `shrink`
-//! writes. The note says what was found.
+//! Verifications, in `harness/regressions`, are JSON, whose line a failure prints; tortures, in
+//! `harness/plans`, are plans in TOML, which `shrink` writes. The note says what was found.
 
 use anyhow::{Context, Result, anyhow};
 use include_dir::{Dir, File, include_dir};
@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Plan;
 
 static KEPT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/regressions");
+
+#[cfg(feature = "fault")]
+static PLANS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/plans");
+/// None: a build without the points of the protocol does not name them either.
+#[cfg(not(feature = "fault"))]
+static PLANS: Dir<'_> = Dir::new("", &[]);
 
 /// What to run again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,23 +38,22 @@ pub(crate) fn all() -> Result<Vec<Regression>> {
         let name = file.path().display();
         serde_json::from_slice(file.contents()).with_context(|| format!("regressions/{name}"))
     };
-    files("json").into_iter().map(read).collect()
+    files(&KEPT).into_iter().map(read).collect()
 }
 
 /// All plans that are kept, each with its name.
 pub(crate) fn plans() -> Result<Vec<(String, Plan)>> {
     let read = |file: &File<'_>| {
-        let name = format!("regressions/{}", file.path().display());
+        let name = format!("plans/{}", file.path().display());
         let text = file.contents_utf8().with_context(|| format!("{name} is no text"))?;
         let plan = Plan::parse(text).map_err(|what| anyhow!("{name}: {what}"))?;
         Ok((name, plan))
     };
-    files("toml").into_iter().map(read).collect()
+    files(&PLANS).into_iter().map(read).collect()
 }
 
-fn files(extension: &str) -> Vec<&'static File<'static>> {
-    let is_one = |file: &&File<'_>| file.path().extension().is_some_and(|it| it == extension);
-    let mut files: Vec<_> = KEPT.files().filter(is_one).collect();
+fn files(folder: &'static Dir<'static>) -> Vec<&'static File<'static>> {
+    let mut files: Vec<_> = folder.files().collect();
     files.sort_by_key(|file| file.path());
     files
 }
@@ -75,7 +80,7 @@ mod tests {
         let plans = plans().expect("they are read when the program is built");
         for (name, plan) in plans {
             assert!(plan.note.len() > 20, "{name}: {}", plan.note);
-            assert_eq!(name, format!("regressions/{}.toml", plan.mutant));
+            assert_eq!(name, format!("plans/{}.toml", plan.mutant));
         }
     }
 }
