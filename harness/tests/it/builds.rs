@@ -111,7 +111,7 @@ fn a_build_that_cannot_take_part_is_refused_in_one_line() {
 }
 
 #[test]
-fn an_emulated_run_says_so_in_every_row_and_ranks_nothing() {
+fn an_emulated_run_says_so_in_every_row_and_has_no_headline() {
     let run = Run::new();
     let words = "compare --transport ipmpsc,pipe --size 64 --for 1s --producers 1";
     let output = run.command(words).env("HARNESS_EMULATED", "an emulator").output();
@@ -125,13 +125,6 @@ fn an_emulated_run_says_so_in_every_row_and_ranks_nothing() {
     let report = read("report.md");
     assert!(report.contains("**Emulated, by an emulator"), "{report}");
     assert!(!report.contains("At a glance") && !text.contains("At a glance"), "{report}");
-    let tables = report.split("## Plots").next().unwrap_or_default();
-    for word in ["faster", "slower", "same", "unclear"] {
-        let ranked = tables
-            .lines()
-            .filter(|line| line.starts_with("| ipmpsc") || line.starts_with("| pipe"));
-        assert!(ranked.clone().count() > 0 && ranked.clone().all(|line| !line.contains(word)));
-    }
 }
 
 #[test]

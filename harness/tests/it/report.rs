@@ -188,6 +188,21 @@ fn doubtful_runs_are_published_only_by_force() {
 }
 
 #[test]
+fn a_run_that_was_emulated_ranks_nothing() {
+    let ranked = |change: &[(&str, Value)]| {
+        let project = Project::with_run(change);
+        project.expect("", 0);
+        let report = project.read("results/latest/report.md");
+        let tables = report.split("## Plots").next().unwrap_or_default();
+        let words = ["faster", "slower", "unclear", "At a glance"];
+        words.map(|word| tables.matches(word).count())
+    };
+    assert!(ranked(&[]).iter().all(|&count| count > 0), "{:?}", ranked(&[]));
+    let emulated = [("emulated", json!("wine 8.0"))];
+    assert_eq!(ranked(&emulated), [0; 4]);
+}
+
+#[test]
 fn what_is_published_is_indexed_shown_and_checked() {
     let project = Project::with_run(&[]);
     project.expect("--publish --force", 0);
