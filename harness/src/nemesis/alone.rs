@@ -1,4 +1,4 @@
-//! Scenarios of one process, as the catalogue has them on Linux.
+//! Scenarios of one process, as the catalogue has them.
 
 /// A scenario of one process over both crates: whether 0.5.1 is known to fail, what ours documents
 /// instead of surviving, and whether it needs a tiny file system.
@@ -7,7 +7,7 @@ macro_rules! alone {
         alone!(@on "any", both, $scenario, $old_fails, $documented, $tiny)
     };
     (around, $($what:tt)*) => {
-        alone!(@on "linux", around, $($what)*)
+        around!($($what)*)
     };
     (
         @on $platform:literal, $file:ident,

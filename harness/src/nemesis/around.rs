@@ -2,6 +2,13 @@
 //! Linux: waits that are woken for nothing, signals, a wall clock that steps, a kernel without
 //! futexes, files that are removed, cut off or not what they seem, and what limits refuse.
 
+/// A scenario of this file, in the words of `alone!`.
+macro_rules! around {
+    ($($what:tt)*) => {
+        alone!(@on "linux", around, $($what)*)
+    };
+}
+
 /// The scenarios over the crate named `$channel`, with the helpers that `both` has for it.
 macro_rules! scenarios {
     ($name:ident, $channel:ident) => {

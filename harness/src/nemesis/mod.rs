@@ -1,15 +1,15 @@
 //! The catalogue of faults: for each row how it is brought about here, or why it is not, and what
 //! must hold.
 
-// How the catalogue makes its scenarios of one process; those of `around` are written for Linux.
-#[cfg(target_os = "linux")]
 #[macro_use]
 mod alone;
+// Written for Linux; elsewhere its rows say so.
+#[cfg(target_os = "linux")]
+#[macro_use]
+mod around;
 #[cfg(not(target_os = "linux"))]
 #[macro_use]
 #[path = "elsewhere.rs"]
-mod alone;
-#[cfg(target_os = "linux")]
 mod around;
 mod both;
 mod catalogue;
