@@ -65,7 +65,7 @@ const HOSTILE: &str = "hostile bytes: ci/fuzz-smoke.sh and the crate's tests wri
 
 /// Every planted bug, each by a method that notices it whatever the machine does meanwhile: kills
 /// under load only find by chance what needs a death within a few instructions.
-const PLANTED: [(&str, Seen); 37] = [
+const PLANTED: [(&str, Seen); 39] = [
     ("terminator-forgotten", Ok(Kills)),
     ("terminator-no-room", Ok(Schedules)),
     ("tail-first", Ok(Instructions("send bytes, empty"))),
@@ -102,6 +102,8 @@ const PLANTED: [(&str, Seen); 37] = [
     ("discard-forgotten", Ok(InRow("M5"))),
     ("length-trusted", Err(HOSTILE)),
     ("place-trusted", Err(HOSTILE)),
+    ("back-blindly", Ok(Points("go back"))),
+    ("back-without-end", Ok(Points("go back"))),
     ("closed-ignored", Ok(InRow("F2"))),
 ];
 

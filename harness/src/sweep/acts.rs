@@ -54,6 +54,8 @@ pub(crate) enum Does {
     Receive,
     /// From a ring without a message.
     ReceiveNothing,
+    /// Likewise, where the receiver goes back to the beginning of a large ring.
+    GoBack,
     /// Past the record of a sender that died writing it.
     Recover,
     /// Of a sender that died making it, by looks without waiting.
@@ -102,14 +104,14 @@ impl Act {
 
 use Before::{HoldingWord, Marked, SleepingReceiver, SleepingSender, Writing};
 use Does::{
-    Attach, AttachToReceive, Create, Leave, Receive, ReceiveNothing, Recover, RecoverClaim, Send,
-    SendBatch,
+    Attach, AttachToReceive, Create, GoBack, Leave, Receive, ReceiveNothing, Recover, RecoverClaim,
+    Send, SendBatch,
 };
 use Form::{Borrowed, Bytes, Typed};
 
 /// Messages of 24 bytes take 32 of the ring, typed ones 40. A ring of 256 has room for 7 or 6
 /// (eight bytes stay free); after 6 or 5 of them the next does not fit before the end.
-pub(crate) const ACTS: [Act; 24] = [
+pub(crate) const ACTS: [Act; 25] = [
     act("send bytes, empty", Send, Bytes, (256, 1, 0)),
     act("send bytes, nearly full", Send, Bytes, (256, 1, 6)),
     act("send bytes, at the wrap", Send, Bytes, (256, 6, 0)).of_len(64),
@@ -127,6 +129,7 @@ pub(crate) const ACTS: [Act; 24] = [
     act("receive typed, at the wrap", Receive, Typed, (256, 5, 4)),
     act("receive, sender asleep", Receive, Bytes, (256, 0, 7)).after(SleepingSender),
     act("receive from an empty ring", ReceiveNothing, Bytes, (256, 1, 0)),
+    act("go back in a large ring", GoBack, Bytes, (2 << 20, 17, 0)).of_len(1 << 16),
     act("recover a record", Recover, Bytes, (256, 1, 0)).after(Writing),
     act("recover a half-made claim", RecoverClaim, Bytes, (256, 1, 0)).after(Marked),
     act("attach to send", Attach, Bytes, (256, 1, 1)),
@@ -199,7 +202,7 @@ impl Act {
     /// The scene before anybody has died.
     fn prepare(&self, path: &Path) -> Result<Scene> {
         // A receiver meets the lengths that the row is about; other victims send them.
-        let is_met = matches!(self.does, Receive | Attach | AttachToReceive);
+        let is_met = matches!(self.does, Receive | GoBack | Attach | AttachToReceive);
         let len = if is_met { self.len } else { HEADER_LEN };
         let mut scene = Scene::create(path, self.ring_bytes, self.form, len)?;
         scene.prefill(self.drained, self.waiting)?;
@@ -212,7 +215,10 @@ impl Act {
 
     /// Whether the victim is, or becomes, the receiver.
     pub(crate) fn receives(&self) -> bool {
-        matches!(self.does, Receive | ReceiveNothing | Recover | RecoverClaim | AttachToReceive)
+        match self.does {
+            Receive | ReceiveNothing | GoBack | Recover | RecoverClaim | AttachToReceive => true,
+            Send | SendBatch | Attach | Leave | Create => false,
+        }
     }
 
     /// Kills the one who dies first where it should; `way` leads there quickly.
@@ -273,6 +279,7 @@ impl Act {
             SendBatch => sends_batch(path, mark),
             Receive => receives(self.form, path, self.drained, mark),
             ReceiveNothing => receives_nothing(path, NAP, mark),
+            GoBack => goes_back(path, mark),
             Recover => recovers(path, self.drained, mark),
             RecoverClaim => recovers_claim(path, mark),
             Attach => attaches(path, mark),
@@ -297,7 +304,7 @@ impl Act {
             SendBatch => scene.victim_sent(0, 3),
             Receive => scene.victim_received(1, true),
             Recover | AttachToReceive => scene.victim_received(0, true),
-            ReceiveNothing | RecoverClaim | Attach | Leave | Create => {}
+            ReceiveNothing | GoBack | RecoverClaim | Attach | Leave | Create => {}
         }
     }
 
@@ -308,7 +315,7 @@ impl Act {
             SendBatch => scene.victim_sent(3, 3),
             Receive | Recover | AttachToReceive => scene.victim_received(1, false),
             // What the witness has sent meanwhile, if anything.
-            ReceiveNothing | RecoverClaim => scene.victim_received(0, true),
+            ReceiveNothing | GoBack | RecoverClaim => scene.victim_received(0, true),
             Attach | Leave | Create => {}
         }
     }
@@ -326,6 +333,7 @@ impl Act {
         match self.does {
             Send | SendBatch => scene.sender_window(),
             Receive | ReceiveNothing | Recover | RecoverClaim => scene.receiver_window(),
+            GoBack => scene.way_back_window(),
             Attach | AttachToReceive | Leave => scene.attach_window(),
             Create => scene.create_window(),
         }
@@ -398,6 +406,15 @@ fn receives_nothing(path: &Path, limit: Duration, mark: Mark) -> Result<()> {
     }
     mark();
     drop(rx.recv_bytes_timeout(limit)?);
+    mark();
+    Ok(())
+}
+
+/// Takes the role and goes back at once, as it finds the ring empty.
+fn goes_back(path: &Path, mark: Mark) -> Result<()> {
+    let mut rx = receiver(path)?;
+    mark();
+    drop(rx.try_recv_bytes()?);
     mark();
     Ok(())
 }

@@ -404,6 +404,20 @@ impl Scene {
         }
     }
 
+    /// Where a receiver is that goes back to the ring's beginning.
+    pub(crate) fn way_back_window(&self) -> &'static str {
+        let (head, tail) = (self.word(HEAD), self.word(TAIL));
+        let record = self.record_state(self.before.head, self.before.head);
+        match (self.claim_holder() != 0, tail != self.before.tail, head != self.before.head) {
+            (true, false, _) if record == 1 => "way back marked, tail not moved",
+            (true, true, false) => "tail at the beginning",
+            (true, _, true) => "head at the beginning",
+            (true, ..) => "claim word held",
+            (false, true, _) => "gone back",
+            (false, false, _) => "nothing moved",
+        }
+    }
+
     /// Where somebody who attaches or leaves is.
     pub(crate) fn attach_window(&self) -> &'static str {
         let (slot, before) = (self.word(self.slot), self.before.generation);

@@ -315,6 +315,54 @@ fn a_receiver_that_dies_recovering_leaves_it_to_its_successor() {
     }
 }
 
+#[test]
+fn a_receiver_that_goes_back_meets_every_message_and_wake() {
+    check(|| {
+        let world = World::new(64);
+        let sender = process(&world, 1, None, |world, ring| {
+            send(world, ring, owner(1), 1, 1);
+            send(world, ring, owner(1), 2, 2);
+        });
+        let ring = world.ring();
+        let mut cursor = ring.cursor().unwrap();
+        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(1));
+        // Whether the sender is in the way or not.
+        let _ = ring.go_back(&mut cursor, owner(0));
+        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(2));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_receiver_that_dies_going_back_leaves_the_ring_to_its_successor() {
+    for point in ["back-marked", "back-moved", "back-passed"] {
+        check(move || {
+            let world = World::new(64);
+            send(&world, &world.ring(), owner(1), 1, 1);
+            let dying = process(&world, 0, Some(point), |world, ring| {
+                let mut cursor = ring.cursor().unwrap();
+                assert_eq!(receive(world, ring, &mut cursor, false), Some(1));
+                let _ = ring.go_back(&mut cursor, owner(0));
+            });
+            let living = process(&world, 2, None, |world, ring| send(world, ring, owner(2), 2, 1));
+            dying.join().unwrap();
+            let ring = world.ring();
+            let mut cursor = ring.cursor().unwrap();
+            let got = loop {
+                match receive_as(&world, &ring, &mut cursor, owner(3)) {
+                    Some(value) => break value,
+                    None => {
+                        wake_sender(&world, &ring, &mut cursor);
+                        thread::yield_now();
+                    }
+                }
+            };
+            assert_eq!(got, 2, "{point}");
+            living.join().unwrap();
+        });
+    }
+}
+
 /// As `receive` without sleep, signing recoveries with `me`.
 fn receive_as(world: &World, ring: &Ring, cursor: &mut Cursor, me: Owner) -> Option<u64> {
     match ring.peek(cursor).expect("nobody writes nonsense") {

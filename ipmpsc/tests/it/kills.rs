@@ -319,6 +319,53 @@ fn a_receiver_killed_inside_recovery_leaves_it_to_the_next() {
     }
 }
 
+/// Bytes of a message after which a receiver that keeps up goes back.
+const FAR: usize = 3 << 19;
+
+fn large_ring(path: &str) -> SharedRingBuffer {
+    Options::new().capacity(4 << 20).create_new(path).expect("a ring can be made")
+}
+
+#[test]
+fn a_receiver_that_keeps_up_goes_back_and_leaves_the_whole_ring_free() {
+    let (_folder, path) = folder();
+    let (ring, message) = (large_ring(&path), [7; FAR]);
+    let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+    let words = Words::of(&path);
+    let largest = vec![9; ring.max_message_len() as usize];
+    for _ in 0..3 {
+        sender.send_bytes(&message).expect("it fits");
+        assert_eq!(*receiver.recv_bytes().expect("it comes"), message);
+        assert!(receiver.try_recv_bytes().expect("the ring is sound").is_none());
+        assert_eq!(words.word(TAIL).load(SeqCst) % ring.capacity(), 0, "it is not back");
+        let stats = ring.stats();
+        assert_eq!(stats.used, 0, "the way back is in use");
+        assert!(stats.high_water < ring.capacity() / 2, "the way back counts as use: {stats:?}");
+    }
+    assert!(sender.try_send_bytes(&largest).expect("the ring is sound"), "some of it is in use");
+    assert_eq!(*receiver.recv_bytes().expect("it comes"), largest);
+}
+
+#[test]
+fn a_receiver_killed_on_its_way_back_leaves_the_ring_to_the_next() {
+    for point in ["back-marked", "back-moved", "back-passed"] {
+        let (_folder, path) = folder();
+        let ring = large_ring(&path);
+        let sender = Sender::new(ring.clone());
+        let fault = format!("{point}:kill");
+        let mut victim = Child::start_to_fail("kills::receiver", &[&path, "copy"], &fault);
+        sender.send(&Note::new(2, 0, FAR)).expect("it fits");
+        assert!(victim.was_killed(), "{point} was never met");
+        let died = Instant::now();
+        sender.send(&Note::new(2, 1, 16)).expect("the ring is sound");
+        let mut receiver = Receiver::new(ring);
+        let note: Option<Note> = receiver.recv_timeout(LONG).expect("the role is free");
+        assert_eq!(note, Some(Note::new(2, 1, 16)), "after a death at {point}");
+        assert!(died.elapsed() < soon());
+        newcomer_can_send_the_largest(&path, &mut receiver);
+    }
+}
+
 #[test]
 fn a_receiver_stopped_between_its_last_look_and_its_sleep_is_woken() {
     let mut shortest = Duration::MAX;

@@ -171,7 +171,8 @@ fn way(parents: &[(u32, Option<Action>)], mut number: u32) -> Vec<Action> {
 
 fn ring(words: u8, messages: &[&[u8]]) -> Protocol {
     let messages = messages.iter().map(|it| it.to_vec()).collect();
-    Protocol { words, messages, kills: 0, receiver_kills: 0, naps: false, bug: None }
+    let (kills, receiver_kills) = (0, 0);
+    Protocol { words, messages, kills, receiver_kills, naps: false, goes_back: false, bug: None }
 }
 
 fn with_kills(words: u8, messages: &[&[u8]], kills: u8, receiver_kills: u8) -> Protocol {
@@ -218,6 +219,17 @@ fn whoever_is_killed_wherever_the_others_reach_the_end() {
 }
 
 #[test]
+fn a_receiver_may_go_back_wherever_anybody_is_killed() {
+    let going_back = |protocol| Protocol { goes_back: true, ..protocol };
+    check("it goes back, two senders, 6 words", &going_back(ring(6, &[&[1, 2], &[1]])));
+    check("it goes back and dies, 5 words", &going_back(with_kills(5, &[&[1], &[1]], 0, 1)));
+    if large() {
+        let both = going_back(with_kills(5, &[&[1], &[2]], 1, 1));
+        check("it goes back, and it and a sender die, 5 words", &both);
+    }
+}
+
+#[test]
 fn stateright_finds_as_many_states_and_no_broken_promise() {
     let protocol = with_kills(4, &[&[1], &[1]], 1, 0);
     let states = search(&protocol).states;
@@ -250,6 +262,8 @@ fn every_planted_bug_is_found() {
         (Bug::SkipUnmade, kills()),
         (Bug::RecoverBlindly, kills()),
         (Bug::OneLifeByte, kills()),
+        (Bug::BackBlindly, Protocol { goes_back: true, ..twice() }),
+        (Bug::BackWithoutEnd, Protocol { goes_back: true, ..ring(6, &[&[1, 1, 1, 1]]) }),
     ];
     for (bug, protocol) in bugs {
         let found = search(&Protocol { bug: Some(bug), ..protocol });

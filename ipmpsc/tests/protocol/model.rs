@@ -53,6 +53,10 @@ pub(crate) enum Bug {
     RecoverBlindly,
     /// Owners of odd and of even generations show their lives by the same byte.
     OneLifeByte,
+    /// The receiver goes back over what is claimed.
+    BackBlindly,
+    /// It stores no EMPTY word where it goes.
+    BackWithoutEnd,
 }
 
 /// A ring and those who use it.
@@ -67,6 +71,8 @@ pub(crate) struct Protocol {
     pub(crate) receiver_kills: u8,
     /// Whether a sleep may end by itself.
     pub(crate) naps: bool,
+    /// Whether a receiver that has caught up goes back to the ring's beginning.
+    pub(crate) goes_back: bool,
     pub(crate) bug: Option<Bug>,
 }
 
@@ -152,6 +158,15 @@ enum Receive {
     /// The look for sleeping senders; whether the receiver sleeps after it.
     SpaceLook(bool),
     SpaceWake(bool),
+    /// The way back to the ring's beginning; over how many words.
+    BackLock,
+    BackLook,
+    BackEnd(u8),
+    BackMark(u8),
+    BackMove(u8),
+    BackPad(u8),
+    BackFree(u8),
+    BackUnlock,
     Arm,
     PeekAgain,
     Sleep,
@@ -536,10 +551,64 @@ impl Protocol {
                 }
                 self.after_space(state, sleeps)
             }
-            _ => return self.recover_or_sleep(state),
+            Receive::Recover(..)
+            | Receive::RecoverSwap(..)
+            | Receive::Arm
+            | Receive::PeekAgain
+            | Receive::Sleep
+            | Receive::Disarm => return self.recover_or_sleep(state),
+            _ => self.go_back(state),
         };
         state.receiver.next = next;
         true
+    }
+
+    fn go_back(&self, state: &mut State) -> Receive {
+        let it = state.receiver;
+        let at = self.offset(it.place);
+        match it.next {
+            Receive::BackLock if state.claim.is_some() => Receive::SpaceLook(true),
+            Receive::BackLock => {
+                state.claim = Some(it.me);
+                Receive::BackLook
+            }
+            Receive::BackLook if state.tail == it.place || self.has(Bug::BackBlindly) => {
+                Receive::BackEnd(self.to_end(it.place))
+            }
+            Receive::BackEnd(rest) => {
+                if !self.has(Bug::BackWithoutEnd) {
+                    state.memory[0] = Word::Empty;
+                }
+                Receive::BackMark(rest)
+            }
+            Receive::BackMark(rest) => {
+                state.memory[at] = Word::Busy(it.me, rest);
+                Receive::BackMove(rest)
+            }
+            Receive::BackMove(rest) => {
+                state.tail = it.place + rest;
+                Receive::BackPad(rest)
+            }
+            Receive::BackPad(rest) => {
+                if state.memory[at] != Word::Busy(it.me, rest) {
+                    state.breaks("the way back was taken from the living");
+                }
+                state.memory[at] = Word::Passed(rest);
+                Receive::BackFree(rest)
+            }
+            Receive::BackFree(rest) => {
+                self.free(state, rest);
+                Receive::BackUnlock
+            }
+            Receive::BackLook | Receive::BackUnlock => {
+                if state.claim != Some(it.me) {
+                    state.breaks("the claim word was taken from the living");
+                }
+                state.claim = None;
+                if at == 0 { Receive::Peek } else { Receive::SpaceLook(true) }
+            }
+            other => unreachable!("{other:?} is done elsewhere"),
+        }
     }
 
     fn peek(&self, state: &mut State) -> Receive {
@@ -566,7 +635,8 @@ impl Protocol {
             Word::Passed(span) => Receive::Pass(span),
             Word::Busy(..) | Word::Empty => {
                 state.receiver.seen = word;
-                Receive::SpaceLook(true)
+                let is_far = word == Word::Empty && self.offset(place) > 0;
+                if self.goes_back && is_far { Receive::BackLock } else { Receive::SpaceLook(true) }
             }
             Word::Payload { .. } => {
                 state.breaks("bytes where a record begins");
