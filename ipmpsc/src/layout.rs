@@ -43,9 +43,9 @@
 //! # Records
 //!
 //! A *position* is a count of bytes since the ring was made, those passed over included, and never
-//! wraps (2^63 bytes last 29 years at 10 GB/s, or 15 where a receiver that keeps up goes back to the
-//! beginning of a large ring); its *offset* is the position modulo `capacity`. At each position between
-//! `head` and `tail` where a record begins, and at `tail` itself, stands a header word:
+//! wraps: 2^63 bytes last 29 years at 10 GB/s, or 15 where a receiver that keeps up goes back to
+//! the beginning of a large ring. Its *offset* is the position modulo `capacity`. At each position
+//! between `head` and `tail` where a record begins, and at `tail` itself, stands a header word:
 //!
 //! ```text
 //! 63           32 31        16 15       4 3     0

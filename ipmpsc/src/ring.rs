@@ -56,6 +56,7 @@ pub(crate) mod sim;
 pub(crate) mod tests;
 #[cfg(all(test, not(loom)))]
 mod threads;
+mod warm;
 
 use crate::atomic::{AtomicU64, Ordering, fence, loom_store_load_fence};
 use crate::error::{Error, Result};
@@ -68,13 +69,6 @@ use std::ptr::NonNull;
 
 /// How far ahead of a record, at least, a sender asks for the lines it will write.
 const PREFETCH_AHEAD: u64 = 256;
-
-/// The part of a large ring that is kept warm, at least: about what the second-level cache of a
-/// core holds.
-const WARM_BYTES: u64 = 1 << 20;
-/// Where `go_back` ends, which spends positions faster than bytes: at 10 GB/s what is left lasts 14
-/// years without it.
-const LAST_BACK: u64 = u64::MAX / 4;
 
 /// The shared ring, seen by one process.
 #[derive(Debug)]
@@ -606,67 +600,6 @@ impl Ring {
         }
         hit("recover-done");
         self.unlock();
-        Ok(())
-    }
-
-    /// Whether the receiver's place is so far into a large ring that going back is worth it: lines
-    /// written a lap ago are in no cache any more, those at the beginning are.
-    pub(crate) fn is_far(&self, cursor: &Cursor) -> bool {
-        cursor.offset >= self.warm_bytes() && cursor.head < LAST_BACK
-    }
-
-    /// Whether senders are so far ahead of the receiver that what they write leaves the cache before
-    /// it is read. Relaxed: a hint.
-    #[inline]
-    pub(crate) fn is_ahead(&self) -> bool {
-        let head = self.view.header().consumer.head.load(Relaxed);
-        self.view.header().producers.tail.load(Relaxed).wrapping_sub(head) > self.warm_bytes()
-    }
-
-    fn warm_bytes(&self) -> u64 {
-        (self.view.capacity() / 16).max(WARM_BYTES)
-    }
-
-    /// Moves the receiver and `tail` to the ring's beginning, if nothing is claimed: by a pad that
-    /// it claims, publishes and passes under the claim word, so that no sender finds less space
-    /// than an empty ring has.
-    #[cold]
-    pub(crate) fn go_back(
-        &self,
-        cursor: &mut Cursor,
-        me: Owner,
-    ) -> std::result::Result<(), Refused> {
-        self.lock(me)?;
-        let went = self.go_back_locked(cursor, me);
-        self.unlock();
-        went.map_err(Refused::Failed)
-    }
-
-    fn go_back_locked(&self, cursor: &mut Cursor, me: Owner) -> Result<()> {
-        let producers = &self.view.header().producers;
-        let rest = self.view.capacity() - cursor.offset;
-        // SYNC(tail-moved): Acquire, as in `claim_locked`.
-        let is_empty = producers.tail.load(Acquire) == cursor.head;
-        let is_empty = mutant!("back-blindly", true, is_empty);
-        // A header cannot say how much more than 4 GiB are left.
-        let (true, Ok(len)) = (is_empty, u32::try_from(rest - HEADER_BYTES)) else {
-            return Ok(());
-        };
-        // Relaxed: published by the Release below. The word is free, as the ring is empty.
-        mutant!("back-without-end", (), self.view.word(0).store(0, Relaxed));
-        let claim = Claim { offset: cursor.offset, word: RecordWord::busy(me, len) };
-        // SYNC(record-claimed): Release, as in `claim_locked`, for the receiver after this one.
-        self.view.word(claim.offset).store(claim.word.0, Release);
-        hit("back-marked");
-        // SYNC(tail-moved): Release, as in `claim_locked`.
-        producers.tail.store(cursor.head + rest, Release);
-        hit("back-moved");
-        self.publish(&claim, RecordWord::pad(me, len))?;
-        self.advance(cursor, len);
-        self.release(cursor, 0);
-        // SYNC(space-freed): Release, as in `has_room`. It spares the next claimer a miss.
-        producers.head_cache.store(cursor.head, Release);
-        hit("back-passed");
         Ok(())
     }
 

@@ -224,10 +224,12 @@ pub(super) fn receive_all(world: &World, process: usize, limit: u64) {
             Peeked::Empty => None,
         };
         // As `End::wait_long`, in small rings and by half of the receivers.
-        if busy.is_none() && limit % 2 == 1 && cursor.offset > 0 {
-            if let Err(Refused::Failed(error)) = ring.go_back(&mut cursor, me) {
-                panic!("{error}");
-            }
+        if busy.is_none()
+            && limit % 2 == 1
+            && cursor.offset > 0
+            && let Err(Refused::Failed(error)) = ring.go_back(&mut cursor, me)
+        {
+            panic!("{error}");
         }
         if ring.take_space_wake(&mut cursor) {
             world.wake_one(Bed::Senders);
