@@ -28,8 +28,6 @@ const SMALL: u64 = 1024;
 const TRY_PAUSES: u32 = 128;
 /// Pauses of a sender that found the claim word taken: under a microsecond, up to three.
 const STAND_BACK: u32 = 64;
-/// From here on a copy takes several times as long as a look at the receiver's place and a yield.
-const LARGE: u64 = 32 << 10;
 /// A claim is held for some fifteen instructions, so its waiters never sleep long.
 const CLAIM_NAP: Duration = Duration::from_millis(1);
 
@@ -530,22 +528,9 @@ impl Sender {
     fn claim(&self, wanted: Wanted, deadline: Deadline) -> Result<Option<Claim>> {
         let me = self.region.me(Role::Sender)?;
         let Wanted { span, messages, when_empty } = wanted;
-        if span >= LARGE {
-            self.stay_in_reach(deadline);
-        }
         match self.region.ring.claim(me, span, messages, when_empty) {
             Ok(claim) => Ok(Some(claim)),
             Err(refused) => self.claim_slowly(me, wanted, deadline, refused),
-        }
-    }
-
-    /// Lets a receiver that is far behind go first, if it is only waiting for this processor: more
-    /// senders than processors would otherwise fill a large ring before it runs again, and every
-    /// line of that ring costs a copy two to four times as long as a warm one.
-    #[inline(never)]
-    fn stay_in_reach(&self, deadline: Deadline) {
-        if !matches!(deadline, Deadline::Now) && self.region.ring.is_ahead() {
-            std::thread::yield_now();
         }
     }
 

@@ -1,8 +1,13 @@
 //! Keeping the part in use of a large ring in the caches.
 //!
 //! A line that was written a lap of 32 MiB ago has left every cache, and a copy to such lines takes
-//! two to four times as long. So a receiver that has caught up goes back to the ring's beginning,
-//! and a sender that is far ahead lets it run.
+//! several times as long. So a receiver that has caught up goes back to the ring's beginning.
+//!
+//! It helps one sender, and several whose processors they do not share. Where more senders run than
+//! processors, one is always suspended amid a message, the ring is never empty, and nobody goes
+//! back. Senders that go back themselves, leaving a pad, would take capacity from a ring whose
+//! receiver then stalls; and senders that wait at the end of the warm part until the receiver has
+//! gone back gained half as much again for waits of a millisecond, which is not worth them.
 
 use super::{Claim, Cursor, Refused, Ring};
 use crate::atomic::Ordering;
@@ -25,14 +30,6 @@ impl Ring {
     /// written a lap ago are in no cache any more, those at the beginning are.
     pub(crate) fn is_far(&self, cursor: &Cursor) -> bool {
         cursor.offset >= self.warm_bytes() && cursor.head < LAST_BACK
-    }
-
-    /// Whether senders are so far ahead of the receiver that what they write leaves the cache
-    /// before it is read. Relaxed: a hint.
-    #[inline]
-    pub(crate) fn is_ahead(&self) -> bool {
-        let head = self.view.header().consumer.head.load(Relaxed);
-        self.view.header().producers.tail.load(Relaxed).wrapping_sub(head) > self.warm_bytes()
     }
 
     fn warm_bytes(&self) -> u64 {
