@@ -2,8 +2,8 @@
 # Coverage-guided fuzzing of open, of every receive and send over arbitrary images, and of copying
 # receives while a peer writes nonsense: a minute, with AddressSanitizer, from the committed corpus.
 #
-# It needs a nightly compiler and cargo-fuzz; where one is missing it says so, and only the corpus
-# is run, by the stable test `what_the_fuzzer_has_found_is_survived`.
+# It needs a nightly compiler; where that is missing it says so, and only the corpus is run, by the
+# stable test `what_the_fuzzer_has_found_is_survived`. It installs cargo-fuzz if that is missing.
 #   bash ci/fuzz-smoke.sh        20 s for each target
 #   bash ci/fuzz-smoke.sh 600    as many seconds
 # What it finds stays in its scratch folder, and a crash in ipmpsc/fuzz/artifacts.
@@ -17,13 +17,14 @@ set -x
 cargo test -p ipmpsc --test it --locked -- --nocapture what_the_fuzzer_has_found_is_survived
 { set +x; } 2>/dev/null
 
-missing=""
-cargo fuzz --version >/dev/null 2>&1 || missing="cargo-fuzz (cargo install cargo-fuzz --locked)"
-cargo +nightly --version >/dev/null 2>&1 ||
-  missing="a nightly compiler (rustup toolchain install nightly)"
-if [ -n "$missing" ]; then
-  echo "ci/fuzz-smoke.sh: SKIPPED the fuzzing: $missing is missing; only the corpus was run"
+if ! cargo +nightly --version >/dev/null 2>&1; then
+  echo "ci/fuzz-smoke.sh: SKIPPED the fuzzing: a nightly compiler is missing (rustup toolchain" \
+    "install nightly); only the corpus was run"
   exit 0
+fi
+if ! cargo fuzz --version >/dev/null 2>&1; then
+  echo "ci/fuzz-smoke.sh: building cargo-fuzz, which is missing, once: a minute" >&2
+  cargo install cargo-fuzz --locked
 fi
 
 scratch=$(mktemp -d)

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The crate on another platform: clippy, and where its programs can run here, every test. The
-# harness there: clippy, verify, everything in short, and torture.
+# The crate on another platform: every test where its programs can run here, clippy where other
+# code is compiled than ci/lint.sh sees. The harness there: verify, everything in short, torture.
 #
 #   ci/platform.sh TARGET [arguments for nextest]
 #   ci/platform.sh mixed                            32- and 64-bit processes on one ring
 #   ci/platform.sh harness-TARGET
 #   ci/platform.sh harness-mixed                    i686 and musl producers, an x86_64 consumer
+#
+# Where the harness cannot run, clippy is all there is.
 #
 # Run ci/foreign-std.sh TARGET first. Windows runs under wine, which is no Windows: it says whether
 # the calls are right, nothing about speed, NTFS, sessions or access rights. aarch64 runs under
@@ -24,6 +26,8 @@ fi
 # Debian's compiler, which has these targets' std, and its clippy.
 export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
 export CARGO_INCREMENTAL=0
+# Nothing here is measured, and the compiler takes most of the time.
+export CARGO_PROFILE_DEV_OPT_LEVEL=1
 folder=${CARGO_TARGET_DIR:-$PWD/target}/platform
 export CARGO_TARGET_DIR=$folder
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
@@ -37,7 +41,7 @@ export WINEPREFIX=${WINEPREFIX:-$folder/wine} WINEDEBUG=-all
 # What was built with an earlier std cannot be used with this one.
 start_clean_with_another_std() {
   local std
-  std=$(cd "/usr/lib/rustlib/$1/lib" && echo libstd-*.rlib)
+  std=$(cd "/usr/lib/rustlib/$1/lib" && echo libstd-*.rmeta)
   if [ "$(cat "$folder/std-of-$1" 2>/dev/null)" != "$std" ]; then
     rm -rf "${folder:?}/$1"
     mkdir -p "$folder"
@@ -202,13 +206,18 @@ case "$target" in
     must_hold "$small" torture --kills 150 --producer-bin "$large"
     exit
     ;;
+  harness-*-android | harness-*-msvc | harness-*-apple-*)
+    without_a_c_compiler "${target#harness-}"
+    lint_harness "${target#harness-}"
+    exit
+    ;;
   harness-*)
     target=${target#harness-}
-    lint_harness "$target"
     program=$(harness_of "$target")
     case "$target" in
       # A wine that has no pipe of ours, and kills enough for 300 of producers.
       *-windows-*)
+        lint_harness "$target"
         start_wine
         put_to_use 600 setarch -R wine "$program"
         ;;
@@ -243,10 +252,13 @@ case "$target" in
     lint "$target"
     exit
     ;;
-  *-windows-*) start_wine ;;
+  *-windows-*)
+    lint "$target"
+    start_wine
+    ;;
   aarch64-*) let_the_kernel_use_qemu ;;
 esac
+start_clean_with_another_std "$target"
 set -x
-lint "$target"
 "${run[@]}" --target "$target" "$@"
 cargo test --doc -q -p ipmpsc --target "$target" --locked
