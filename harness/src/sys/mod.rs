@@ -16,6 +16,7 @@
 //! | `pin`, `pin_other` | one processor only | sched_setaffinity (Linux) | affinity masks |
 //! | `open_to_read`, `read_exact_at`, `links`, `is_locked` | a file that others use | open, pread, fstat, fcntl | CreateFile, ReadFile |
 //! | `Stream`, `stream`, `readable` | bytes of several producers | descriptors, poll | sockets, WSAPoll |
+//! | `make_fifo`, `resize_pipe` | named pipes | mkfifo, fcntl (Linux) | - |
 //! | `shared_memory`, `room`, `open_files_max`, `keep_no_core` | what the system allows | /dev/shm, rlimits | - |
 //! | `libc_version`, `kernel`, `emulator` | what a result is stamped with | uname, qemu | RtlGetVersion, wine |
 //! | `system_call` | one that does nothing | getppid | GetHandleInformation |

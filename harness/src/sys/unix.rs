@@ -6,8 +6,9 @@ use std::{
     io,
     net::TcpStream,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::{
+            ffi::OsStrExt,
             fs::{FileExt, MetadataExt},
             process::CommandExt,
         },
@@ -247,7 +248,7 @@ pub(crate) fn is_locked(file: &File, byte: u64) -> Option<bool> {
     request.l_whence = libc::SEEK_SET as libc::c_short;
     request.l_start = byte.try_into().ok()?;
     request.l_len = 1;
-    let (fd, command) = (file.as_raw_fd(), libc::F_OFD_GETLK);
+    let (fd, command) = (std::os::fd::AsRawFd::as_raw_fd(file), libc::F_OFD_GETLK);
     // SAFETY: a descriptor that `file` keeps open, and a request that the call may write.
     let code = unsafe { libc::syscall(FCNTL, fd, command, &raw mut request) };
     (code == 0).then_some(request.l_type != libc::F_UNLCK as libc::c_short)
@@ -278,6 +279,14 @@ pub(crate) fn readable(streams: &[&Stream], waits: bool) -> io::Result<Vec<bool>
     // A pipe that is at its end has no bytes, a socket that is has an end to read.
     let is_ready = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::IN | PollFlags::HUP);
     Ok(fds.iter().map(is_ready).collect())
+}
+
+/// Makes a named pipe for its owner alone.
+pub(crate) fn make_fifo(path: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a string with a 0 at its end, which the call only reads.
+    let code = unsafe { libc::mkfifo(path.as_ptr(), 0o600) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes room for so many bytes in a pipe, where that can be had.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::{
     Bound, Rx, Setup, Transport, Tx,
@@ -37,8 +37,7 @@ impl Transport for Pipe {
         let mut pipes = Pipes { paths: Vec::new(), files: Vec::new(), setup: setup.clone() };
         for producer in 0..setup.producers {
             let path = setup.path(&format!("pipe-{producer}"));
-            rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-                .context("mkfifo")?;
+            sys::make_fifo(&path).context("mkfifo")?;
             // Non-blocking only for the open itself, which would wait for a writer.
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = rustix::fs::open(&path, flags, Mode::empty())?;

@@ -6,7 +6,10 @@
 use std::{fs::File, os::fd::OwnedFd};
 
 use anyhow::{Context, Result};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::{
+    io::FdFlags,
+    net::{AddressFamily, SocketAddrUnix, SocketType},
+};
 
 use super::{
     Bound, Rx, Setup, Transport, Tx,
@@ -61,7 +64,14 @@ pub(super) fn connect(endpoint: &str, setup: &Setup, kind: SocketType) -> Result
 }
 
 fn socket(kind: SocketType) -> Result<OwnedFd> {
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
+    closed_on_exec(rustix::net::socket(AddressFamily::UNIX, kind, None)?)
+}
+
+/// Marks a socket. macOS has no call that does it at once, and no worker starts a process
+/// meanwhile.
+fn closed_on_exec(socket: OwnedFd) -> Result<OwnedFd> {
+    rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 /// A socket that producers connect to.
@@ -79,7 +89,7 @@ impl Listener {
     /// Takes every producer in.
     pub(super) fn accept(&self) -> Result<Vec<OwnedFd>> {
         (0..self.setup.producers)
-            .map(|_| Ok(rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC)?))
+            .map(|_| closed_on_exec(rustix::net::accept(&self.socket)?))
             .collect()
     }
 }
