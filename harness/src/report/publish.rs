@@ -89,12 +89,14 @@ pub(crate) fn place(env: &Env) -> String {
     format!("{os}-{arch}-{machine}/{date}-{revision}{part}")
 }
 
-/// What a run is of, if not of everything: curves far along each axis, or the fault matrix.
+/// What a run is of, if not of everything: curves far along each axis, the fault matrix, or faults
+/// under load.
 fn part(env: &Env) -> Option<&'static str> {
     let has = |words: &[&str]| env.arguments.windows(words.len()).any(|there| there == words);
     match () {
         () if has(&["--profile", "scale"]) => Some("scale"),
         () if has(&["--matrix"]) => Some("faults"),
+        () if has(&["torture"]) => Some("torture"),
         () => None,
     }
 }

@@ -243,7 +243,11 @@ fn a_newer_run_of_a_part_stands_beside_the_run_that_is_shown() {
     let project = Project::with_run(&[]);
     project.expect("--publish --force", 0);
     let shown = project.read("README.md");
-    for (words, part) in [("compare --profile scale", "scale"), ("torture --matrix", "faults")] {
+    for (words, part) in [
+        ("compare --profile scale", "scale"),
+        ("torture --matrix", "faults"),
+        ("torture --for 30m", "torture"),
+    ] {
         let words: Vec<_> = words.split(' ').collect();
         let later = [("arguments", words.into()), ("started", "2026-01-02T05:00:00Z".into())];
         make_up(&project.latest(), &later);
