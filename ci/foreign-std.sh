@@ -6,7 +6,7 @@
 # Where rustup can add a target and its linker is at hand, that is the simpler way. This one needs
 # Debian packages and the crates of std's lock file only: bookworm-security carries a compiler
 # together with the source of its standard library, from which std is built once for each target
-# (half a minute; only checked for those that link nothing here) and put where that compiler looks.
+# (a minute; only checked for those that link nothing here) and put where that compiler looks.
 # Needs root; does nothing twice.
 set -euo pipefail
 cd "$(dirname "$0")"/..

@@ -3,11 +3,11 @@
 //! A line that was written a lap of 32 MiB ago has left every cache, and a copy to such lines takes
 //! several times as long. So a receiver that has caught up goes back to the ring's beginning.
 //!
-//! It helps one sender, and several whose processors they do not share. Where more senders run than
-//! processors, one is always suspended amid a message, the ring is never empty, and nobody goes
-//! back. Senders that go back themselves, leaving a pad, would take capacity from a ring whose
-//! receiver then stalls; and senders that wait at the end of the warm part until the receiver has
-//! gone back gained half as much again for waits of a millisecond, which is not worth them.
+//! It helps where the ring becomes empty now and then. Where more senders run than processors, one
+//! is always suspended amid a message, the ring is never empty, and nobody goes back. Senders that
+//! go back themselves, leaving a pad, would take capacity from a ring whose receiver then stalls;
+//! and senders that wait at the end of the warm part until the receiver has gone back gained half
+//! as much again for waits of a millisecond, which is not worth them.
 
 use super::{Claim, Cursor, Refused, Ring};
 use crate::atomic::Ordering;
