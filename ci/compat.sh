@@ -143,7 +143,9 @@ export CARGO_TARGET_DIR=$made/target
 cargo test --test published
 # The examples deny warnings themselves, which is why they are compiled without a cap on lints.
 cargo build --examples
-(cd "$root" && CARGO_TARGET_DIR=$target cargo build -p ipmpsc --examples --locked)
+# The same words as in scripts/test, which has built them.
+(cd "$root" && CARGO_TARGET_DIR=$target \
+  cargo build --workspace --features harness/fault,harness/mutant --examples --locked)
 { set +x; } 2>/dev/null
 
 theirs=$made/target/debug/examples

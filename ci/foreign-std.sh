@@ -5,9 +5,9 @@
 #
 # Where rustup can add a target and its linker is at hand, that is the simpler way. This one needs
 # Debian packages and the crates of std's lock file only: bookworm-security carries a compiler
-# together with the source of its standard library, from which std is built once for each target
-# (a minute; only checked for those that link nothing here) and put where that compiler looks.
-# Needs root; does nothing twice.
+# together with its std for Debian's own platforms and the source of that, from which std is built
+# once for each other target (a minute; only checked for those that link nothing here) and put where
+# that compiler looks. Needs root; does nothing twice.
 set -euo pipefail
 cd "$(dirname "$0")"/..
 
@@ -54,7 +54,6 @@ version = "0.0.0"
 edition = "2024"
 
 [profile.release]
-debug = "line-tables-only"
 opt-level = 1
 TOML
 
@@ -89,27 +88,59 @@ C
   ar rs "$to/libunwind.a" "$work/checked.o"
 }
 
+# Debian's own std for architecture $1: one archive, unpacked and not installed, as an architecture
+# that dpkg knows of changes what every later apt-get does.
+unpack() {
+  local options=(-q -o Acquire::Retries=5 -o APT::Architecture="$1" -o APT::Architectures="$1"
+    -o Dir::State::lists="$work/lists" -o Dir::State::status=/dev/null -o APT::Sandbox::User=root
+    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
+  mkdir -p "$work/lists/partial"
+  apt-get "${options[@]}" update &&
+    (cd "$work" && apt-get "${options[@]}" download \
+      "libstd-rust-web-dev=$(dpkg-query -W -f '${Version}' libstd-rust-web-dev)") &&
+    dpkg-deb -x "$work"/libstd-rust-web-dev_*_"$1".deb "$work/unpacked" &&
+    cp "$work/unpacked/usr/lib/rustlib/$target/lib"/* "$to/"
+}
+
+# Builds or checks (the first word) std for the targets given, all at once.
+make_std() {
+  local how=$1 options=(-q --release -Zbuild-std=std,panic_unwind,panic_abort,test,proc_macro)
+  shift
+  [ $# -gt 0 ] || return 0
+  # The bootstrap variable lets a stable compiler build its own library, and nothing else here.
+  (cd "$work" && RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$how" "${options[@]}" "${@/#/--target=}")
+  for target in "$@"; do
+    find "$work/target/$target/release/deps" \( -name '*.rlib' -o -name '*.rmeta' \) \
+      ! -name 'libforeign_std*' -exec cp {} "/usr/lib/rustlib/$target/lib/" \;
+  done
+}
+
+missing=() build=() check=()
+stamp=.made-by-$("$RUSTC" -V | tr ' ()' '___')
 for target in "$@"; do
   to=/usr/lib/rustlib/$target/lib
-  stamp=$to/.made-by-$("$RUSTC" -V | tr ' ()' '___')
-  if [ -e "$stamp" ]; then
+  if [ -e "$to/$stamp" ]; then
     echo "$target: already there"
     continue
   fi
-  case "$target" in
-    *-android | *-msvc) make=check ;;
-    *) make=build ;;
-  esac
-  # The bootstrap variable lets a stable compiler build its own library, and nothing else here.
-  (cd "$work" && RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$make" -q --release --target "$target" \
-    -Zbuild-std=std,panic_unwind,panic_abort,test,proc_macro)
+  missing+=("$target")
   rm -rf "$to"
   mkdir -p "$to"
-  find "$work/target/$target/release/deps" \( -name '*.rlib' -o -name '*.rmeta' \) \
-    ! -name 'libforeign_std*' -exec cp {} "$to/" \;
+  case "$target" in
+    # A mirror can lag behind for one architecture.
+    i686-unknown-linux-gnu) unpack i386 || build+=("$target") ;;
+    aarch64-unknown-linux-gnu) unpack arm64 || build+=("$target") ;;
+    *-android | *-msvc | x86_64-apple-*) check+=("$target") ;;
+    *) build+=("$target") ;;
+  esac
+done
+make_std build "${build[@]}"
+make_std check "${check[@]}"
+for target in "${missing[@]}"; do
+  to=/usr/lib/rustlib/$target/lib
   if [ "$target" = x86_64-unknown-linux-musl ]; then
     add_musl_objects "$to"
   fi
-  touch "$stamp"
+  touch "$to/$stamp"
   echo "$target: installed, $(du -sh "$to" | cut -f1)"
 done

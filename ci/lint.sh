@@ -18,7 +18,7 @@ cargo fmt --all --check
 # the build of a user. The fault points and the mutants are code of their own, so both forms are
 # looked at.
 cargo clippy --workspace --all-targets --locked -- -D warnings
-cargo clippy --workspace --all-targets --locked --features ipmpsc/fault,ipmpsc/mutant -- \
+cargo clippy --workspace --all-targets --locked --features harness/fault,harness/mutant -- \
   -D warnings
 { set +x; } 2>/dev/null
 

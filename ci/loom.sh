@@ -15,11 +15,11 @@ export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-2}"
 
 # --cfg loom swaps std's atomics for loom's (ipmpsc/src/atomic.rs). It reaches every dependency, so
 # the results get a folder of their own: in the usual one they would evict all that is built there.
-# --lib: the loom tests live inside src; --release: the search is the whole cost.
+# --lib: the loom tests live inside src.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" \
-  cargo test -p ipmpsc --lib --release --locked --target-dir "${CARGO_TARGET_DIR:-target}/loom" |
+  cargo test -p ipmpsc --lib --profile cheap --locked --target-dir "${CARGO_TARGET_DIR:-target}/loom" |
   tee "$log"
 
 # Tests that lost their cfg would leave this step green and empty.

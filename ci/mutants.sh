@@ -53,7 +53,7 @@ built() {
 build() {
   unit=$(built --lib --features "$features")
   # Without the fault points: loom has its own.
-  loom=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" built --lib --release --features ipmpsc/mutant \
+  loom=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" built --lib --profile cheap --features ipmpsc/mutant \
     --target-dir "$target/loom")
   cargo nextest run -p ipmpsc --features "$features" --test it --locked --no-run
   if [ ! -x "$unit" ] || [ ! -x "$loom" ]; then

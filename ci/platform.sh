@@ -11,8 +11,8 @@
 #
 # Run ci/foreign-std.sh TARGET first. Windows runs under wine, which is no Windows: it says whether
 # the calls are right, nothing about speed, NTFS, sessions or access rights. aarch64 runs under
-# qemu on a processor that reorders less than a real one. Android and Windows' other ABI are checked
-# and not linked, macOS is linked and not run.
+# qemu on a processor that reorders less than a real one. Android, Windows' other ABI and the macOS
+# of Intel are checked and not linked, that of Apple's own processors is linked and not run.
 set -euo pipefail
 cd "$(dirname "$0")"/..
 target=$1
@@ -23,11 +23,12 @@ if ! cargo nextest --version >/dev/null 2>&1; then
   cargo install cargo-nextest --locked
 fi
 
+# What runs on this machine's own platform is what scripts/test and the main command have built.
+at_home=(env -u RUSTC -u RUSTDOC -u CARGO "PATH=$PATH"
+  "CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}" cargo)
 # Debian's compiler, which has these targets' std, and its clippy.
 export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
 export CARGO_INCREMENTAL=0
-# Nothing here is measured, and the compiler takes most of the time.
-export CARGO_PROFILE_DEV_OPT_LEVEL=1
 folder=${CARGO_TARGET_DIR:-$PWD/target}/platform
 export CARGO_TARGET_DIR=$folder
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
@@ -130,12 +131,11 @@ link_for_apple() {
 #!/usr/bin/env bash
 kept=()
 for argument in "\$@"; do [ "\$argument" = -liconv ] || kept+=("\$argument"); done
-exec "$zig" -m ziglang cc -target ${1%%-*}-macos "\${kept[@]}"
+exec "$zig" -m ziglang cc -target aarch64-macos "\${kept[@]}"
 SH
   chmod +x "$folder/zigcc"
   export CARGO_TARGET_AARCH64_APPLE_DARWIN_LINKER=$folder/zigcc
-  export CARGO_TARGET_X86_64_APPLE_DARWIN_LINKER=$folder/zigcc
-  cargo build -p ipmpsc --target "$1" --examples --locked
+  cargo build -p ipmpsc --target "$1" --examples --profile cheap --locked
   list=$(find "$folder/zig" -name libSystem.tbd)
   for name in $(grep -o 'c"os_[a-z_]*' ipmpsc/src/sys/macos.rs | cut -c3-); do
     grep -qE "\b_$name\b" "$list" || {
@@ -145,19 +145,18 @@ SH
   done
 }
 
-# The tests' program for a target.
-tests_of() {
-  cargo nextest list -p ipmpsc --features fault --locked --target "$1" --message-format json |
-    python3 -c 'import json, sys
-suites = json.load(sys.stdin)["rust-suites"].values()
-print(*[suite["binary-path"] for suite in suites if suite["binary-name"] == "it"])'
+# Finds the tests that start processes in the list of `cargo nextest list`.
+tests_in() {
+  python3 -c 'import json, sys
+suites = json.load(sys.stdin)["rust-suites"]
+print(suites["ipmpsc::it"]["binary-path"])'
 }
 
 # The harness's program for a target, which this builds.
 harness_of() {
   start_clean_with_another_std "$1"
-  cargo build -q -p harness --target "$1" --locked || return
-  local program=$folder/$1/debug/harness
+  cargo build -q -p harness --target "$1" --profile cheap --locked || return
+  local program=$folder/$1/cheap/harness
   [ ! -e "$program.exe" ] || program=$program.exe
   echo "$program"
 }
@@ -193,10 +192,13 @@ lint_harness() {
     -- -D warnings -A clippy::missing_const_for_thread_local
 }
 
-run=(cargo nextest run -p ipmpsc --features fault --locked --profile foreign)
+suite=(-p ipmpsc --features fault --cargo-profile cheap --locked --profile foreign)
+case "$target" in *-windows-* | aarch64-*) suite[-1]=emulated ;; esac
+run=(cargo nextest run "${suite[@]}")
 case "$target" in
   harness-mixed)
-    large=$(harness_of x86_64-unknown-linux-gnu)
+    "${at_home[@]}" build -p harness --locked
+    large=${folder%/platform}/debug/harness
     small=$(harness_of i686-unknown-linux-gnu)
     static=$(harness_of x86_64-unknown-linux-musl)
     builds=(--producer-bin "$small" --producer-bin "$static" --producer-bin "$large")
@@ -232,22 +234,25 @@ case "$target" in
     ;;
   mixed)
     # The parent of each test is of one kind, its children of the other.
-    small=i686-unknown-linux-gnu large=x86_64-unknown-linux-gnu
+    small=i686-unknown-linux-gnu
     start_clean_with_another_std $small
-    small_tests=$(tests_of $small)
-    large_tests=$(tests_of $large)
+    # The same words as in scripts/test, so that nothing is built again.
+    large=(--workspace --features harness/fault,harness/mutant --locked)
+    small_tests=$(cargo nextest list "${suite[@]}" --target $small --message-format json | tests_in)
+    large_tests=$("${at_home[@]}" nextest list "${large[@]}" --message-format json | tests_in)
     set -x
-    IPMPSC_TEST_PEER=$small_tests "${run[@]}" --target $large "$@"
+    IPMPSC_TEST_PEER=$small_tests "${at_home[@]}" nextest run "${large[@]}" --profile foreign \
+      -E 'package(ipmpsc)' "$@"
     IPMPSC_TEST_PEER=$large_tests "${run[@]}" --target $small "$@"
     exit
     ;;
-  *-apple-*)
+  aarch64-apple-*)
     without_a_c_compiler "$target"
     lint "$target"
     link_for_apple "$target"
     exit
     ;;
-  *-android* | *-msvc)
+  *-android* | *-msvc | x86_64-apple-*)
     without_a_c_compiler "$target"
     lint "$target"
     exit
@@ -261,4 +266,4 @@ esac
 start_clean_with_another_std "$target"
 set -x
 "${run[@]}" --target "$target" "$@"
-cargo test --doc -q -p ipmpsc --target "$target" --locked
+cargo test --doc -q -p ipmpsc --profile cheap --target "$target" --locked

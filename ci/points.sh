@@ -9,6 +9,6 @@ out=$target/points
 rm -rf "$out"
 
 set -x
-# With the planted bugs, none of which is chosen, and the tests: ci/replay.sh has the same build.
-cargo build -p harness --bins --test it --features fault,mutant --locked
+# As scripts/test has built it: with the planted bugs, none of which is chosen.
+cargo build --workspace --bins --test it --features harness/fault,harness/mutant --locked
 "$target/debug/harness" torture --sweep points -q --out "$out"

@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # What failed once does not fail again: each kept plan of harness/plans passes so many times
 # with one history, and fails with the planted bug that it names. Then every planted bug that the
-# harness can notice, and the tests that need a build with points and bugs.
+# harness can notice.
 set -euo pipefail
 cd "$(dirname "$0")"/..
 target=${CARGO_TARGET_DIR:-target}
-# As ci/points.sh builds it.
-features=fault,mutant
 harness=$target/debug/harness
 times=20
 unset IPMPSC_MUTANT
@@ -17,7 +15,8 @@ fail() {
 }
 
 set -x
-cargo build -p harness --bins --test it --features "$features" --locked
+# As scripts/test has built it.
+cargo build --workspace --bins --test it --features harness/fault,harness/mutant --locked
 { set +x; } 2>/dev/null
 
 scratch=$(mktemp -d)
@@ -40,5 +39,3 @@ echo "$count kept plans"
 
 set -x
 "$harness" selftest
-cargo nextest run -p harness --features "$features" --test it --locked \
-  -E 'test(/^(replay|points|selftest)::/)'
