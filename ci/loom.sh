@@ -19,7 +19,8 @@ export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-2}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" \
-  cargo test -p ipmpsc --lib --profile cheap --locked --target-dir "${CARGO_TARGET_DIR:-target}/loom" |
+  cargo test -p ipmpsc --lib --profile cheap --locked \
+  --target-dir "${CARGO_TARGET_DIR:-target}/loom" |
   tee "$log"
 
 # Tests that lost their cfg would leave this step green and empty.

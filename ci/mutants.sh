@@ -53,8 +53,8 @@ built() {
 build() {
   unit=$(built --lib --features "$features")
   # Without the fault points: loom has its own.
-  loom=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" built --lib --profile cheap --features ipmpsc/mutant \
-    --target-dir "$target/loom")
+  loom=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" built --lib --profile cheap \
+    --features ipmpsc/mutant --target-dir "$target/loom")
   cargo nextest run -p ipmpsc --features "$features" --test it --locked --no-run
   if [ ! -x "$unit" ] || [ ! -x "$loom" ]; then
     fail "the unit tests were not built"
