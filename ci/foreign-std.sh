@@ -104,7 +104,7 @@ unpack() {
 
 # Builds or checks (the first word) std for the targets given, all at once.
 make_std() {
-  local how=$1 options=(-q --release -Zbuild-std=std,panic_unwind,panic_abort,test,proc_macro)
+  local how=$1 options=(-q --release "-Zbuild-std=std,panic_unwind,panic_abort,test,proc_macro")
   shift
   [ $# -gt 0 ] || return 0
   # The bootstrap variable lets a stable compiler build its own library, and nothing else here.

@@ -237,7 +237,7 @@ case "$target" in
     small=i686-unknown-linux-gnu
     start_clean_with_another_std $small
     # The same words as in scripts/test, so that nothing is built again.
-    large=(--workspace --features harness/fault,harness/mutant --locked)
+    large=(--workspace --features "harness/fault,harness/mutant" --locked)
     small_tests=$(cargo nextest list "${suite[@]}" --target $small --message-format json | tests_in)
     large_tests=$("${at_home[@]}" nextest list "${large[@]}" --message-format json | tests_in)
     set -x
