@@ -23,6 +23,14 @@ skip() {
   skipped+=("${1%%:*}")
 }
 
+# Whether the Debian packages given are there, which root installs.
+has() {
+  dpkg -s "$@" >/dev/null 2>&1 && return
+  echo "ci/san.sh: not all of $* are installed"
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q &&
+    apt-get install -y -q --no-install-recommends "$@"
+}
+
 is_wanted() {
   [[ " ${wanted[*]} " == *" $1 "* ]]
 }
@@ -61,8 +69,8 @@ address() {
 # A compiler with its standard library's source and a linker with the same LLVM's runtime: Debian's
 # rustc-web and clang-22. Rustup's nightly would report std's own reference counts.
 thread() {
-  if ! command -v clang-22 >/dev/null || [ ! -d /usr/lib/rustlib/src/rust/library ]; then
-    skip "ThreadSanitizer: it needs Debian's rustc-web, rust-src-web, clang-22, libclang-rt-22-dev"
+  if ! has rustc-web rust-web-src cargo-web clang-22 libclang-rt-22-dev; then
+    skip "ThreadSanitizer: it needs the packages of Debian 12 that are named above"
     return
   fi
   echo "ci/san.sh: ThreadSanitizer sees the threads of one process: not other processes, not two" \
@@ -77,7 +85,7 @@ thread() {
 }
 
 memcheck() {
-  if ! command -v valgrind >/dev/null; then
+  if ! command -v valgrind >/dev/null && ! has valgrind libc6-dbg; then
     skip "Valgrind: it is not installed"
     return
   fi
