@@ -33,8 +33,9 @@ out=$(realpath "$out")
 run=${1:-}
 if [ -z "$run" ]; then
   run=$out/made-up
-  MADE_UP=$run cargo test -q -p harness --locked --test it -- --ignored --exact \
-    report::a_made_up_run_is_left_to_look_at
+  # As scripts/test has built it.
+  MADE_UP=$run cargo test -q --workspace --features harness/fault,harness/mutant --locked \
+    --test it -- --ignored --exact report::a_made_up_run_is_left_to_look_at
   cargo run -q -p harness --locked -- report "$run"
 fi
 page=$(realpath "$run/index.html")

@@ -28,7 +28,6 @@ at_home=(env -u RUSTC -u RUSTDOC -u CARGO "PATH=$PATH"
   "CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}" cargo)
 # Debian's compiler, which has these targets' std, and its clippy.
 export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo
-export CARGO_INCREMENTAL=0
 folder=${CARGO_TARGET_DIR:-$PWD/target}/platform
 export CARGO_TARGET_DIR=$folder
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
@@ -193,7 +192,6 @@ lint_harness() {
 }
 
 suite=(-p ipmpsc --features fault --cargo-profile cheap --locked --profile foreign)
-case "$target" in *-windows-* | aarch64-*) suite[-1]=emulated ;; esac
 run=(cargo nextest run "${suite[@]}")
 case "$target" in
   harness-mixed)
