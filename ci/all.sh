@@ -19,6 +19,14 @@ if [ ${#steps[@]} -eq 0 ]; then
     seeds iceoryx2 report page platforms)
 fi
 
+# What other platforms need is built from what the steps before leave of the processors. How that
+# goes is the last step's to say, which waits for it and does what is left.
+installing=""
+if [[ " ${steps[*]} " == *" platforms "* ]]; then
+  nice -n 19 bash ci/platforms.sh install >/dev/null 2>&1 &
+  installing=$!
+fi
+
 summary=()
 
 # Prints one line a step, also for those that a failure kept from running.
@@ -56,6 +64,8 @@ for name in "${steps[@]}"; do
   summary+=("$(printf '%-14s %s in %d s' "$name" "$verdict" "$took")")
 done
 
+# Not broken off when a step failed, as it may be amid an installation.
+[ -z "$installing" ] || wait "$installing" || true
 print_summary
 if [ -n "$failed" ]; then
   echo "ci/all.sh: step '$failed' failed; run it alone with: bash ci/all.sh $failed" >&2

@@ -30,15 +30,7 @@ for target in "$@"; do
     *-apple-*) python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv) ;;
   esac
 done
-if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
-  export DEBIAN_FRONTEND=noninteractive
-  options=(-q -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
-  apt-get "${options[@]}" update
-  apt-get "${options[@]}" install -y --no-install-recommends "${packages[@]}" || {
-    echo "ci/foreign-std.sh: apt-get could not install ${packages[*]}" >&2
-    exit 1
-  }
-fi
+bash ci/apt.sh "${packages[@]}"
 
 # Debian's compiler, whatever rustup has put before it.
 export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO_INCREMENTAL=0

@@ -17,11 +17,7 @@ fail() {
   exit 1
 }
 
-if ! command -v valgrind >/dev/null; then
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
-    fail "no valgrind here; install it (Debian: apt-get install valgrind)"
-  apt-get update -q && apt-get install -y -q --no-install-recommends valgrind libc6-dbg
-fi
+command -v valgrind >/dev/null || bash ci/apt.sh valgrind libc6-dbg || fail "no valgrind here"
 
 compiler="$(rustc --version | cut -d' ' -f1,2) $(rustc -vV | sed -n 's/^host: //p')"
 # What the calls do not come by takes the compiler's time and no instruction.

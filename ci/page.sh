@@ -19,11 +19,10 @@ for name in chromium chromium-browser google-chrome; do
     break
   fi
 done
-if [ -z "$browser" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  apt-get update -q && apt-get install -y -q chromium
+if [ -z "$browser" ]; then
+  bash ci/apt.sh chromium fonts-liberation || fail "no Chromium here"
   browser=chromium
 fi
-[ -n "$browser" ] || fail "no Chromium here; install it (Debian: apt-get install chromium)"
 
 out=${CARGO_TARGET_DIR:-target}/page
 rm -rf "$out"

@@ -5,6 +5,7 @@
 #   bash ci/platforms.sh                all of them
 #   bash ci/platforms.sh TARGET...      these only; `mixed` is 32- and 64-bit processes on one ring,
 #                                       `harness-TARGET` the harness there
+#   bash ci/platforms.sh install ...    only what they need
 #
 # It needs Debian 12, x86_64 and root, installs all else by ci/foreign-std.sh, and fails where that
 # fails. On another machine it runs nothing and says so: there, a target that rustup can add and
@@ -15,6 +16,11 @@ cd "$(dirname "$0")"/..
 logs=${CARGO_TARGET_DIR:-$PWD/target}/platforms
 mkdir -p "$logs"
 
+only_install=""
+if [ "${1:-}" = install ]; then
+  only_install=yes
+  shift
+fi
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(i686-unknown-linux-gnu mixed x86_64-unknown-linux-musl x86_64-pc-windows-gnu
@@ -73,6 +79,7 @@ if ! bash ci/foreign-std.sh "${needs[@]}" >"$logs/install.log" 2>&1; then
   exit 1
 fi
 echo "installed what they need in $SECONDS s"
+[ -z "$only_install" ] || exit 0
 
 for target in "${targets[@]}"; do
   began=$SECONDS

@@ -23,14 +23,6 @@ skip() {
   skipped+=("${1%%:*}")
 }
 
-# Whether the Debian packages given are there, which root installs.
-has() {
-  dpkg -s "$@" >/dev/null 2>&1 && return
-  echo "ci/san.sh: not all of $* are installed"
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q &&
-    apt-get install -y -q --no-install-recommends "$@"
-}
-
 is_wanted() {
   [[ " ${wanted[*]} " == *" $1 "* ]]
 }
@@ -69,7 +61,7 @@ address() {
 # A compiler with its standard library's source and a linker with the same LLVM's runtime: Debian's
 # rustc-web and clang-22. Rustup's nightly would report std's own reference counts.
 thread() {
-  if ! has rustc-web rust-web-src cargo-web clang-22 libclang-rt-22-dev; then
+  if ! bash ci/apt.sh rustc-web rust-web-src cargo-web clang-22 libclang-rt-22-dev; then
     skip "ThreadSanitizer: it needs the packages of Debian 12 that are named above"
     return
   fi
@@ -85,7 +77,7 @@ thread() {
 }
 
 memcheck() {
-  if ! command -v valgrind >/dev/null && ! has valgrind libc6-dbg; then
+  if ! command -v valgrind >/dev/null && ! bash ci/apt.sh valgrind libc6-dbg; then
     skip "Valgrind: it is not installed"
     return
   fi
