@@ -58,11 +58,14 @@ pub(crate) fn produce(
     Ok(Report { messages: sequence, ..Report::default() })
 }
 
-/// Sends, waiting for the heir of a consumer that was killed. None comes once the load is over.
+/// Sends, waiting for the heir of a consumer that was killed. The load ends only once the last heir
+/// is there, so it is a send begun after that end that must find one: an earlier one may have looked
+/// before the heir came, and say so after the end.
 fn send(tx: &mut dyn Tx, message: &[u8], ledger: &Ledger) -> Result<()> {
     loop {
+        let is_last = ledger.stopped();
         match tx.send(message) {
-            Err(SendError::ReceiverGone) if !ledger.stopped() => thread::sleep(HEIR_COMES),
+            Err(SendError::ReceiverGone) if !is_last => thread::sleep(HEIR_COMES),
             sent => return Ok(sent?),
         }
     }
@@ -90,4 +93,32 @@ pub(crate) fn consume(job: &Job, largest: usize, rx: &mut dyn Rx) -> Result<Repo
 /// Beside the ledger.
 pub(crate) fn journal_path(ledger: &Path) -> PathBuf {
     ledger.with_extension("journal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finds no consumer in its first sends, at the end of each of which the load ends.
+    struct Late<'a>(&'a Ledger, u32);
+
+    impl Tx for Late<'_> {
+        fn send(&mut self, _: &[u8]) -> Result<(), SendError> {
+            self.0.stop();
+            self.1 = self.1.saturating_sub(1);
+            if self.1 == 0 { Ok(()) } else { Err(SendError::ReceiverGone) }
+        }
+    }
+
+    #[test]
+    fn only_a_send_begun_after_the_loads_end_must_find_a_consumer() {
+        let folder = tempfile::tempdir().expect("a test needs a temporary folder");
+        let ledger =
+            |name| Ledger::create(&folder.path().join(name), 1).expect("the folder is writable");
+        let first = ledger("first");
+        send(&mut Late(&first, 2), b"", &first).expect("the second send finds an heir");
+        let second = ledger("second");
+        let gone = send(&mut Late(&second, 3), b"", &second).expect_err("nobody ever came");
+        assert!(matches!(gone.downcast_ref(), Some(SendError::ReceiverGone)), "{gone:#}");
+    }
 }
