@@ -59,8 +59,8 @@ pub(crate) fn produce(
 }
 
 /// Sends, waiting for the heir of a consumer that was killed. The load ends only once the last heir
-/// is there, so it is a send begun after that end that must find one: an earlier one may have looked
-/// before the heir came, and say so after the end.
+/// is there, so it is a send begun after that end that must find one. An earlier one may have
+/// looked before the heir came, and say so after the end.
 fn send(tx: &mut dyn Tx, message: &[u8], ledger: &Ledger) -> Result<()> {
     loop {
         let is_last = ledger.stopped();
