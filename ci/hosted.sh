@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The crate on a system other than Linux, as its own: clippy, every test that it has there, and the
-# examples of its docs. For the Windows and macOS of a hosted runner, or of a person; not yet seen
-# to run there.
+# The crate on a system other than Linux, as its own: clippy, every test that it has there but the
+# model of the protocol, which is the same sums everywhere, and the examples of its docs. For the
+# Windows and macOS of a hosted runner, or of a person; not yet seen to run there.
 #
 # tests/it is for Linux and Windows; on macOS the unit tests and the doc tests are what there is.
 set -euo pipefail

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The crate on another platform: every test where its programs can run here, clippy where other
-# code is compiled than ci/lint.sh sees. The harness there: verify, everything in short, torture.
+# The crate on another platform: every test but the protocol's model, which is the same sums there,
+# where its programs can run here; clippy where other code is compiled than ci/lint.sh sees. The
+# harness there: verify, everything in short, torture.
 #
 #   ci/platform.sh TARGET [arguments for nextest]
 #   ci/platform.sh mixed                            32- and 64-bit processes on one ring

@@ -63,7 +63,7 @@ note() {
   verdicts+=("$line")
 }
 
-# All at once, as two of them are no quicker than one alone.
+# All at once, so that cargo builds for one target beside another.
 needs=()
 for target in "${targets[@]}"; do
   case "$target" in
