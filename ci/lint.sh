@@ -40,6 +40,11 @@ leaks=$(find harness/src -name '*.rs' ! -path 'harness/src/sys/*' -print0 | xarg
 [ -z "$leaks" ] || fail "a platform is chosen outside harness/src/sys, and not for a module:
 $leaks"
 
+# What a system tells in files of its own is asked for there too.
+leaks=$(grep -rn '"/proc' --include='*.rs' harness/src | grep -v '^harness/src/sys/' || true)
+[ -z "$leaks" ] || fail "/proc is read outside harness/src/sys:
+$leaks"
+
 # The codec is an unmaintained crate (RUSTSEC-2025-0141). Named in one file, it can be replaced in
 # one file. Comments may speak of it.
 named=$(grep -rn 'bincode' --include='*.rs' ipmpsc/src |

@@ -1,11 +1,11 @@
-//! What the system says about itself, and what of it will hurt numbers. Reads files under `/proc`
-//! and `/sys`; what a system does not show is unknown, never an error and never a warning.
+//! What the system says about itself, and what of it will hurt numbers. Reads files where Linux has
+//! them; what a system does not show is unknown, never an error and never a warning.
 
 use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result};
 
-use crate::sys;
+use crate::sys::{self, ProcessorTimes};
 
 /// Shares of all processors' time, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -18,39 +18,20 @@ pub(crate) struct Shares {
 
 /// Looks at the processors for so long, asleep.
 pub(crate) fn watch(time: Duration) -> Result<Shares> {
-    let before = ticks(&proc_stat()?).context("/proc/stat has no line of all processors")?;
+    let look = || sys::processor_times().context("this system does not tell how busy it is");
+    let before = look()?;
     thread::sleep(time);
-    let after = ticks(&proc_stat()?).context("/proc/stat has no line of all processors")?;
-    Ok(shares(before, after))
+    Ok(shares(before, look()?))
 }
 
-fn proc_stat() -> Result<String> {
-    fs::read_to_string("/proc/stat").context("this system does not tell (no /proc/stat)")
-}
-
-/// user, nice, system, idle, iowait, irq, softirq, steal since the start.
-fn ticks(stat: &str) -> Option<[u64; 8]> {
-    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let mut words = line.split_whitespace().map(|word| word.parse().ok());
-    let mut ticks = [0; 8];
-    for tick in &mut ticks {
-        *tick = words.next()??;
-    }
-    Some(ticks)
-}
-
-fn shares(before: [u64; 8], after: [u64; 8]) -> Shares {
-    let spent: Vec<f64> = after
-        .iter()
-        .zip(before)
-        .map(|(after, before)| after.saturating_sub(before) as f64)
-        .collect();
-    let all: f64 = spent.iter().sum();
-    let [_, _, _, idle, waiting, _, _, stolen] = spent[..] else { return Shares::default() };
+fn shares(before: ProcessorTimes, after: ProcessorTimes) -> Shares {
+    let spent = |part: fn(ProcessorTimes) -> u64| part(after).saturating_sub(part(before)) as f64;
+    let all = spent(|times| times.all);
     if all == 0.0 {
         return Shares::default();
     }
-    Shares { busy: (all - idle - waiting - stolen) / all, stolen: stolen / all }
+    let stolen = spent(|times| times.stolen);
+    Shares { busy: (all - spent(|times| times.idle) - stolen) / all, stolen: stolen / all }
 }
 
 /// Whether processes that would each use a processor have one: looks for a tenth of a second and
@@ -238,16 +219,11 @@ mod tests {
 
     #[test]
     fn shares_by_hand() {
-        let stat = "cpu  100 0 50 800 10 0 5 35 0 0\ncpu0 1 2 3\n";
-        let before = ticks(stat).expect("a whole line");
-        assert_eq!(before, [100, 0, 50, 800, 10, 0, 5, 35]);
-        let after = [130, 10, 60, 840, 20, 0, 5, 35];
-        assert_eq!(shares(before, after), Shares { busy: 0.5, stolen: 0.0 });
-        let after = [100, 0, 50, 875, 10, 0, 5, 60];
-        assert_eq!(shares(before, after), Shares { busy: 0.0, stolen: 0.25 });
+        let times = |all, idle, stolen| ProcessorTimes { all, idle, stolen };
+        let before = times(1000, 810, 35);
+        assert_eq!(shares(before, times(1100, 860, 35)), Shares { busy: 0.5, stolen: 0.0 });
+        assert_eq!(shares(before, times(1100, 885, 60)), Shares { busy: 0.0, stolen: 0.25 });
         assert_eq!(shares(before, before), Shares::default(), "no time has passed");
-        assert_eq!(ticks("cpu  1 2 3\n"), None);
-        assert_eq!(ticks("nothing\n"), None);
     }
 
     #[test]

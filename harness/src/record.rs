@@ -1,7 +1,7 @@
 //! The rows of `runs.jsonl` and the stamp of `env.json`: what measuring leaves behind, and all that
 //! tables are made of.
 
-use std::{fs, process::Command, time::SystemTime};
+use std::{process::Command, time::SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -478,7 +478,7 @@ impl Env {
     /// The stamp of this run.
     pub(crate) fn collect(seed: u64) -> Env {
         Env {
-            cpu: cpu_model(),
+            cpu: sys::processor_model().unwrap_or_else(|| std::env::consts::ARCH.into()),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: sys::kernel(),
             libc: sys::libc_version(),
@@ -493,7 +493,7 @@ impl Env {
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             ending: String::new(),
             sources: SOURCES.into(),
-            virtual_machine: has_hypervisor(),
+            virtual_machine: sys::has_hypervisor(),
             emulated: emulation::anywhere().map(str::to_owned),
             transports: ALL.into_iter().map(Stamp::of).collect(),
         }
@@ -528,22 +528,6 @@ fn arguments(words: impl Iterator<Item = String>) -> Vec<String> {
         }
     };
     words.map(hide).collect()
-}
-
-fn cpu_model() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    // Windows has it in the environment.
-    let model = model.map(|(_, name)| name.trim().to_owned());
-    let model = model.or_else(|| std::env::var("PROCESSOR_IDENTIFIER").ok());
-    model.unwrap_or_else(|| std::env::consts::ARCH.into())
-}
-
-/// Whether the processor says that it is not a real one.
-fn has_hypervisor() -> bool {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
-    flags.split_whitespace().any(|flag| flag == "hypervisor")
 }
 
 /// The revision of the working tree that cargo runs this program from.

@@ -18,7 +18,11 @@
 //! | `Stream`, `stream`, `readable` | bytes of several producers | descriptors, poll | sockets, WSAPoll |
 //! | `make_fifo`, `resize_pipe` | named pipes | mkfifo, fcntl (Linux) | - |
 //! | `shared_memory`, `room`, `open_files_max`, `keep_no_core` | what the system allows | /dev/shm, rlimits | - |
+//! | `processor_times` | how busy all processors are | /proc/stat | GetSystemTimes |
+//! | `state_of` | where another process is | /proc | GetProcessTimes, SuspendThread |
 //! | `libc_version`, `kernel`, `emulator` | what a result is stamped with | uname, qemu | RtlGetVersion, wine |
+//! | `processor_model`, `has_hypervisor` | the same | /proc/cpuinfo | the environment |
+//! | `setting` | what the kernel can be told | /proc/sys (Linux) | - |
 //! | `system_call` | one that does nothing | getppid | GetHandleInformation |
 //!
 //! Invariant 1: a `SharedWords` mapping is page-aligned and exactly `8 * len` bytes long, and no
@@ -108,6 +112,18 @@ impl Usage {
             involuntary: self.involuntary + other.involuntary,
         }
     }
+}
+
+/// What all processors together have done since the system's start, in a unit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessorTimes {
+    /// Everything, the two below among it.
+    pub(crate) all: u64,
+    /// Nothing, or waiting for a disk.
+    pub(crate) idle: u64,
+    /// Ready to run, while the host of a virtual machine ran something else; 0 where the system
+    /// does not say.
+    pub(crate) stolen: u64,
 }
 
 /// Which of the processors this process may use.

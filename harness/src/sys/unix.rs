@@ -24,7 +24,7 @@ use rustix::{
     process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit},
 };
 
-use super::{Processor, Usage};
+use super::{Processor, ProcessorTimes, Usage};
 
 /// Nanoseconds on the clock that all processes of this machine share.
 pub(crate) fn now_ns() -> u64 {
@@ -104,6 +104,36 @@ fn wide(number: impl Into<u64>) -> u64 {
 pub(crate) fn waited_ns(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// What all processors have done so far, where the system says so.
+pub(crate) fn processor_times() -> io::Result<ProcessorTimes> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    times_in(&stat).ok_or_else(|| io::Error::other("/proc/stat has no line of all processors"))
+}
+
+fn times_in(stat: &str) -> Option<ProcessorTimes> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let mut words = line.split_whitespace().map(|word| word.parse::<u64>().ok());
+    let mut next = || words.next().flatten();
+    // Guests' time, which may follow, is in user's and nice's already.
+    let [user, nice, system, idle, disk, irq, softirq, stolen] =
+        [next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    let idle = idle + disk;
+    Some(ProcessorTimes { all: user + nice + system + idle + irq + softirq + stolen, idle, stolen })
+}
+
+/// The files of `/proc/PID` that say where a process is; not every system shows each.
+const STATE: [&str; 6] = ["status", "wchan", "syscall", "stack", "maps", "limits"];
+
+/// What the kernel knows of another process, for people.
+pub(crate) fn state_of(pid: u32) -> String {
+    let told = STATE.map(|file| {
+        let read = fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let read = read.unwrap_or_else(|error| format!("not shown: {error}"));
+        format!("== {file}\n{}\n\n", read.trim_end())
+    });
+    told.concat()
 }
 
 /// By how many descriptors two counts may differ though nothing was opened or closed here.
@@ -315,6 +345,12 @@ pub(crate) fn room() -> Option<(u64, u64)> {
     Some((bytes(place.f_blocks), bytes(place.f_bavail)))
 }
 
+/// A number that the kernel can be told, by its name under `/proc/sys`, where it shows it.
+#[cfg(target_os = "linux")]
+pub(crate) fn setting(name: &str) -> Option<u64> {
+    fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?.trim().parse().ok()
+}
+
 /// How many files this process may have open, if there is a limit.
 pub(crate) fn open_files_max() -> Option<u64> {
     getrlimit(Resource::Nofile).current
@@ -342,6 +378,20 @@ pub(crate) fn libc_version() -> String {
     if cfg!(target_env = "musl") { "musl".into() } else { format!("{} libc", std::env::consts::OS) }
 }
 
+/// The processor's name, if the system tells it.
+pub(crate) fn processor_model() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map(|(_, name)| name.trim().to_owned())
+}
+
+/// Whether the processor says that it is not a real one.
+pub(crate) fn has_hypervisor() -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "hypervisor")
+}
+
 /// The kernel's release.
 pub(crate) fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
@@ -365,6 +415,14 @@ pub(crate) fn system_call() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_by_hand() {
+        let stat = "cpu  100 0 50 800 10 0 5 35 7 0\ncpu0 1 2 3\n";
+        assert_eq!(times_in(stat), Some(ProcessorTimes { all: 1000, idle: 810, stolen: 35 }));
+        assert_eq!(times_in("cpu  1 2 3\n"), None);
+        assert_eq!(times_in("nothing\n"), None);
+    }
 
     #[test]
     fn what_is_held_is_read_by_hand() {

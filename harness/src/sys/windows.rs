@@ -49,15 +49,16 @@ use windows_sys::{
             SystemInformation::OSVERSIONINFOW,
             Threading::{
                 CREATE_NEW_PROCESS_GROUP, GetCurrentProcess, GetCurrentThread,
-                GetProcessAffinityMask, GetProcessTimes, OpenProcess, OpenThread,
-                PROCESS_SET_INFORMATION, PROCESS_SYNCHRONIZE, ResumeThread, SetProcessAffinityMask,
-                SetThreadAffinityMask, SuspendThread, THREAD_SUSPEND_RESUME, WaitForSingleObject,
+                GetProcessAffinityMask, GetProcessTimes, GetSystemTimes, OpenProcess, OpenThread,
+                PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SET_INFORMATION, PROCESS_SYNCHRONIZE,
+                ResumeThread, SetProcessAffinityMask, SetThreadAffinityMask, SuspendThread,
+                THREAD_SUSPEND_RESUME, WaitForSingleObject,
             },
         },
     },
 };
 
-use super::{Processor, Usage};
+use super::{Processor, ProcessorTimes, Usage};
 
 /// Nanoseconds on the clock that all processes of this machine share.
 pub(crate) fn now_ns() -> u64 {
@@ -85,17 +86,38 @@ pub(crate) fn held_bytes() -> Option<u64> {
 
 /// What this process has used so far.
 pub(crate) fn usage() -> Usage {
-    let mut times = [FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 }; 4];
-    let [made, ended, kernel, user] = times.each_mut().map(ptr::from_mut);
     // SAFETY: the pseudo handle needs no care.
     let this = unsafe { GetCurrentProcess() };
-    // SAFETY: writes the four times.
-    let told = unsafe { GetProcessTimes(this, made, ended, kernel, user) };
-    assert_ne!(told, 0, "a process may ask about itself");
-    let [.., kernel, user] =
-        times.map(|time| u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime));
-    // In steps of 100 ns. How often it gave up the processor is not told.
+    let [kernel, user] = times_of(this).expect("a process may ask about itself");
+    // How often it gave up the processor is not told.
     Usage { cpu_ns: 100 * (kernel + user), voluntary: 0, involuntary: 0 }
+}
+
+/// How long a process has run, in the kernel and outside, in steps of 100 ns.
+fn times_of(process: HANDLE) -> io::Result<[u64; 2]> {
+    let mut times = [NO_TIME; 4];
+    let [made, ended, kernel, user] = times.each_mut().map(ptr::from_mut);
+    // SAFETY: writes the four times; an error where there is no such handle.
+    check(unsafe { GetProcessTimes(process, made, ended, kernel, user) })?;
+    let [.., kernel, user] = times;
+    Ok([kernel, user].map(wide))
+}
+
+const NO_TIME: FILETIME = FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 };
+
+fn wide(time: FILETIME) -> u64 {
+    u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)
+}
+
+/// What all processors have done so far.
+pub(crate) fn processor_times() -> io::Result<ProcessorTimes> {
+    let mut times = [NO_TIME; 3];
+    let [idle, kernel, user] = times.each_mut().map(ptr::from_mut);
+    // SAFETY: writes the three times.
+    check(unsafe { GetSystemTimes(idle, kernel, user) })?;
+    let [idle, kernel, user] = times.map(wide);
+    // The kernel's time has the idle one in it.
+    Ok(ProcessorTimes { all: kernel + user, idle, stolen: 0 })
 }
 
 /// The beginning of a wait.
@@ -217,6 +239,29 @@ pub(crate) fn thaw(pid: u32) {
         // SAFETY: an open handle. It does nothing to one that runs.
         unsafe { ResumeThread(thread.as_raw_handle()) };
     }
+}
+
+/// What the system knows of another process, for people.
+pub(crate) fn state_of(pid: u32) -> String {
+    // SAFETY: numbers only.
+    let process = match owned(unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) }) {
+        Ok(process) => process,
+        Err(error) => return format!("not shown: {error}\n"),
+    };
+    let state = if is_there(pid) { "there" } else { "has ended" };
+    let times = times_of(process.as_raw_handle()).map_or_else(
+        |error| format!("times: not shown: {error}"),
+        |[kernel, user]| format!("user {} ms, kernel {} ms", user / 10_000, kernel / 10_000),
+    );
+    // Stopping a thread once more is the one call that tells how often it has been stopped.
+    let stopped = threads(pid).into_iter().map(|thread| {
+        // SAFETY: an open handle, of another process, so that it cannot be this thread.
+        let before = unsafe { SuspendThread(thread.as_raw_handle()) };
+        // SAFETY: an open handle, and undoes the line above.
+        unsafe { ResumeThread(thread.as_raw_handle()) };
+        format!("thread: stopped {} times\n", before.cast_signed())
+    });
+    format!("{state}\n{times}\n{}", stopped.collect::<String>())
 }
 
 /// The threads of a process, as far as they are there.
@@ -396,6 +441,16 @@ pub(crate) fn keep_no_core() {
 /// The C library, which does not tell its version.
 pub(crate) fn libc_version() -> String {
     "msvcrt".into()
+}
+
+/// The processor's name, if the system tells it.
+pub(crate) fn processor_model() -> Option<String> {
+    std::env::var("PROCESSOR_IDENTIFIER").ok()
+}
+
+/// Unknown: the system does not say.
+pub(crate) fn has_hypervisor() -> bool {
+    false
 }
 
 /// The system's version.

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{Bound, Rx, SendError, Setup, Sink, Transport, Tx};
-use crate::sys::queue::Queue;
+use crate::sys::{self, queue::Queue};
 
 /// `mq_open` and its like.
 #[derive(Debug)]
@@ -32,15 +32,9 @@ struct Limits {
 }
 
 fn limits() -> Limits {
-    static LIMITS: LazyLock<Limits> = LazyLock::new(|| {
-        let read = |name: &str| {
-            let text = fs::read_to_string(Path::new("/proc/sys/fs/mqueue").join(name)).ok()?;
-            text.trim().parse().ok()
-        };
-        Limits {
-            messages: read("msg_max").unwrap_or(DEFAULT.messages),
-            message_bytes: read("msgsize_max").unwrap_or(DEFAULT.message_bytes),
-        }
+    static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
+        messages: sys::setting("fs/mqueue/msg_max").unwrap_or(DEFAULT.messages),
+        message_bytes: sys::setting("fs/mqueue/msgsize_max").unwrap_or(DEFAULT.message_bytes),
     });
     *LIMITS
 }

@@ -4,7 +4,7 @@
 //! allows that buffer. One of length zero cannot be told from the end of the connection, so the
 //! shortest is one byte.
 
-use std::{collections::VecDeque, fs, os::fd::OwnedFd};
+use std::{collections::VecDeque, os::fd::OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use rustix::{
@@ -17,6 +17,7 @@ use super::{
     Bound, Rx, SendError, Setup, Sink, Transport, Tx,
     unix_stream::{Listener, connect, listen},
 };
+use crate::sys;
 
 /// `SOCK_SEQPACKET`.
 #[derive(Debug)]
@@ -67,8 +68,7 @@ impl Transport for UnixSeqpacket {
 
 /// The largest buffer a sender may ask for.
 fn buffer_max() -> u64 {
-    let text = fs::read_to_string("/proc/sys/net/core/wmem_max").unwrap_or_default();
-    text.trim().parse().unwrap_or(BUFFER_MAX)
+    sys::setting("net/core/wmem_max").unwrap_or(BUFFER_MAX)
 }
 
 /// The longest packet where so many bytes are asked for: the kernel doubles them.

@@ -105,6 +105,9 @@ fn a_planted_bug_becomes_a_folder_then_a_rate_then_a_plan_of_a_few_lines() {
         let size = fs::metadata(folder.join(name)).expect(name).len();
         assert!(size > 0, "{name}");
     }
+    // As /proc has it, or as Windows does.
+    let state = fs::read_to_string(folder.join("process-c.txt")).expect("it is text");
+    assert!(state.contains("State:\t") || state.contains("thread: stopped"), "{state}");
 
     let replay = planted(&format!("replay {file} --times 5"));
     let text = stderr(&replay);

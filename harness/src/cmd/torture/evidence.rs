@@ -2,17 +2,13 @@
 //! `inspect` reads it, and what the kernel knows of each process before it is killed.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 
-use crate::{child::itself, plan::Plan};
-
-/// The files of `/proc/PID` that say where a process is; not every system shows each.
-const FILES: [&str; 6] = ["status", "wchan", "syscall", "stack", "maps", "limits"];
+use crate::{child::itself, plan::Plan, sys};
 
 /// Where the evidence of one trial goes, should it fail.
 #[derive(Clone, Debug)]
@@ -43,7 +39,7 @@ impl Evidence {
         let listing = itself("inspect")?.arg(ring).output().context("inspect the ring")?;
         fs::write(self.folder.join("ring.txt"), [listing.stdout, listing.stderr].concat())?;
         for (name, pid) in processes {
-            fs::write(self.folder.join(format!("process-{name}.txt")), described(*pid))?;
+            fs::write(self.folder.join(format!("process-{name}.txt")), sys::state_of(*pid))?;
         }
         Ok(())
     }
@@ -74,14 +70,4 @@ fn planted() -> String {
 #[cfg(not(feature = "mutant"))]
 const fn planted() -> &'static str {
     ""
-}
-
-fn described(pid: u32) -> String {
-    let mut text = String::new();
-    for file in FILES {
-        let read = fs::read_to_string(format!("/proc/{pid}/{file}"));
-        let read = read.unwrap_or_else(|error| format!("not shown: {error}"));
-        writeln!(text, "== {file}\n{}\n", read.trim_end()).expect("a string takes all");
-    }
-    text
 }
