@@ -183,6 +183,30 @@ impl SharedRingBuffer {
         self.region.view().capacity()
     }
 
+    /// Gives this process all pages of the ring now, each of which would otherwise cost a page fault
+    /// when a message first gets there: for messages that must not be slower in the first lap
+    /// than later, and for large rings.
+    ///
+    /// Each process that wants this calls it for itself, after a fork as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], of kind `Unsupported` on Linux before 5.14 and on other systems: the ring is
+    /// as good as before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = ipmpsc::SharedRingBuffer::options().capacity(32 << 20).anonymous()?;
+    /// if let Err(error) = ring.populate() {
+    ///     eprintln!("the first messages will be slow: {error}");
+    /// }
+    /// # Ok::<(), ipmpsc::Error>(())
+    /// ```
+    pub fn populate(&self) -> Result<()> {
+        self.region.populate()
+    }
+
     /// The largest message in bytes, once serialized; at least the size that was asked for.
     ///
     /// # Examples

@@ -151,6 +151,12 @@ impl Region {
         self.roster.set_creator();
     }
 
+    /// Gives this process all pages of the mapping.
+    pub(crate) fn populate(&self) -> Result<()> {
+        let map = self.map.as_ref().expect("there until the drop");
+        Ok(sys::populate(map)?)
+    }
+
     #[inline]
     pub(crate) fn view(&self) -> &View {
         self.ring.view()

@@ -198,6 +198,25 @@ pub(crate) fn seal(file: &File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+pub(crate) fn populate(map: &MmapRaw) -> io::Result<()> {
+    /// Linux 5.14; by number, as libc does not have it for Android.
+    const MADV_POPULATE_WRITE: libc::c_int = 23;
+    let (address, len) = (map.as_mut_ptr().cast(), map.len());
+    loop {
+        // SAFETY: the range is the whole of a mapping that lives through the call, which changes no
+        // byte of it.
+        if unsafe { libc::madvise(address, len, MADV_POPULATE_WRITE) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EINVAL) => return Err(io::ErrorKind::Unsupported.into()),
+            _ => return Err(error),
+        }
+    }
+}
+
 pub(crate) fn publish(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     if replace {
         return std::fs::rename(from, to);

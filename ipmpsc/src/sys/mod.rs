@@ -20,6 +20,7 @@
 //! | `ForkPrivate::words()` | eight zeroed words of this process, zero again in a child made by fork |
 //! | `allocate(file, len)` | gives the empty file `len` bytes of zeros that are really there: no later fault for want of space |
 //! | `anonymous()`, `seal(file)` | a file without a name; no peer can change its size from then on |
+//! | `populate(map)` | gives this process all pages of a mapping, or `Unsupported` |
 //! | `publish(from, to, replace)` | renames; if not `replace`, fails where `to` exists; if so, also where `to` is in use |
 //! | `sweep(path)` | removes what `publish` had to leave beside `path` of a file in use, if it is no longer |
 //! | `is_at(file, path)` | whether `path` leads to this very file |
@@ -59,6 +60,11 @@ pub(crate) enum Which {
     Receiver,
     /// Space.
     Senders,
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn populate(_map: &MmapRaw) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// A lock that shows this process's life: the descriptor or handle that has it. Linux has another,

@@ -83,3 +83,41 @@ fn a_process_pays_less_than_a_mebibyte_beside_the_ring() {
     });
     assert_eq!(child.wait(), 0);
 }
+
+/// Page faults of this thread so far.
+fn page_faults() -> libc::c_long {
+    // SAFETY: a struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the struct.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    assert_eq!(result, 0, "a thread may ask about itself");
+    usage.ru_minflt
+}
+
+#[test]
+fn the_first_lap_of_a_populated_ring_faults_no_page_in() {
+    if is_emulated() {
+        return;
+    }
+    const PAGES: libc::c_long = 1024;
+    let lap = |populate: bool| {
+        let ring =
+            SharedRingBuffer::options().capacity(PAGES.unsigned_abs() as u64 * 4096).anonymous();
+        let ring = ring.expect("a ring can be made");
+        if populate && let Err(error) = ring.populate() {
+            println!("skipped: {error}");
+            return 0;
+        }
+        let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+        let bytes = vec![1; 4000];
+        let before = page_faults();
+        for _ in 0..PAGES {
+            sender.send_bytes(&bytes).expect("it fits");
+            assert_eq!(receiver.recv_bytes().expect("sound").len(), bytes.len());
+        }
+        page_faults() - before
+    };
+    let (without, with) = (lap(false), lap(true));
+    assert!(without > PAGES / 2, "{without} page faults in {PAGES} pages");
+    assert!(with < PAGES / 20, "{with} page faults after {without} without populate");
+}
