@@ -47,6 +47,8 @@ pub(crate) struct Table {
     pub(crate) rings: &'static [u64],
     /// Message sizes for these rings.
     pub(crate) ringed: &'static [u64],
+    /// And for these rings from all of `--producers`.
+    pub(crate) ringed_by_all: &'static [u64],
     /// Sizes each way in turn.
     pub(crate) ping_pong: Measured,
     /// Sizes at each of the offered rates.
@@ -100,6 +102,7 @@ const QUICK: Table = Table {
     large: measured(&[], 0),
     rings: &[],
     ringed: &[],
+    ringed_by_all: &[],
     ping_pong: measured(&[64], 25),
     latency: measured(&[64], 60),
     offered_per_s: &[10_000],
@@ -121,6 +124,7 @@ const DEFAULT: Table = Table {
     large: measured(&[FRAME], 80),
     rings: &[],
     ringed: &[],
+    ringed_by_all: &[],
     ping_pong: measured(&[64, 64 << 10], 30),
     latency: measured(&[64], 80),
     offered_per_s: &[2_000, 20_000],
@@ -143,6 +147,7 @@ const FULL: Table = Table {
     large: measured(&[FRAME], 150),
     rings: &[],
     ringed: &[],
+    ringed_by_all: &[],
     ping_pong: measured(&[64, 1 << 10, 64 << 10], 60),
     latency: measured(&[64], 150),
     offered_per_s: &[1_000, 5_000, 20_000, 50_000, 100_000, 200_000],
@@ -183,6 +188,7 @@ const SCALE: Table = Table {
         1 << 30,
     ],
     ringed: &[64, 1 << 10],
+    ringed_by_all: &[64 << 10],
     ping_pong: measured(&[], 0),
     latency: measured(&[], 0),
     offered_per_s: &[],

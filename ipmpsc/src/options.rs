@@ -183,9 +183,9 @@ impl SharedRingBuffer {
         self.region.view().capacity()
     }
 
-    /// Gives this process all pages of the ring now, each of which would otherwise cost a page fault
-    /// when a message first gets there: for messages that must not be slower in the first lap
-    /// than later, and for large rings.
+    /// Gives this process all pages of the ring now, each of which would otherwise cost a page
+    /// fault when a message first gets there: for large rings, and for messages that must not be
+    /// slower in the first lap than later.
     ///
     /// Each process that wants this calls it for itself, after a fork as well.
     ///

@@ -85,13 +85,13 @@ fn a_process_pays_less_than_a_mebibyte_beside_the_ring() {
 }
 
 /// Page faults of this thread so far.
-fn page_faults() -> libc::c_long {
+fn page_faults() -> u32 {
     // SAFETY: a struct of integers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: writes the struct.
     let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
     assert_eq!(result, 0, "a thread may ask about itself");
-    usage.ru_minflt
+    usage.ru_minflt.try_into().expect("a test has few")
 }
 
 #[test]
@@ -99,10 +99,9 @@ fn the_first_lap_of_a_populated_ring_faults_no_page_in() {
     if is_emulated() {
         return;
     }
-    const PAGES: libc::c_long = 1024;
+    const PAGES: u32 = 1024;
     let lap = |populate: bool| {
-        let ring =
-            SharedRingBuffer::options().capacity(PAGES.unsigned_abs() as u64 * 4096).anonymous();
+        let ring = SharedRingBuffer::options().capacity(u64::from(PAGES) * 4096).anonymous();
         let ring = ring.expect("a ring can be made");
         if populate && let Err(error) = ring.populate() {
             println!("skipped: {error}");

@@ -120,9 +120,13 @@ impl Planner<'_> {
             }
             // The others have what buffers their kernel gives them.
             if self.options.ring_bytes.is_none() && transport.has_ring() {
-                for &ring in table.rings {
-                    for &size in table.ringed {
-                        self.push_with(ring, Kind::Throughput, transport, (1, size), twin);
+                let by_one = table.ringed.iter().map(|&size| (1, size));
+                let by_all = table.ringed_by_all.iter().map(|&size| (all, size));
+                for of in by_one.chain(by_all).filter(|of| transport.has_throughput(of.0)) {
+                    let usual = self.options.ring_for(of.1);
+                    let rings = table.rings.iter().copied().chain([usual]);
+                    for ring in rings.filter(|&ring| of.1 + RING_OVERHEAD <= ring) {
+                        self.push_with(ring, Kind::Throughput, transport, of, twin);
                     }
                 }
             }
@@ -330,7 +334,10 @@ mod tests {
         assert_eq!(rings("ipmpsc", 64).len(), 10, "nine and the usual one");
         assert_eq!(rings("ipmpsc-0.5.1-zero-copy", 1 << 10).last(), Some(&(1 << 30)));
         assert_eq!(rings("pipe", 64).len(), 1);
-        assert_eq!(rings("ipmpsc", 16).len(), 1, "for two sizes only");
+        assert_eq!(rings("ipmpsc", 16).len(), 1, "for some sizes only");
+        let by_all = runs.iter().filter(|run| run.cell.producers == 2 && run.cell.size == 64 << 10);
+        let by_all = by_all.filter(|run| run.cell.transport == "ipmpsc-bytes");
+        assert_eq!(by_all.count(), 7, "six that have room, and the usual one");
         let counts: BTreeSet<_> = runs.iter().map(|run| run.cell.producers).collect();
         assert_eq!(counts, BTreeSet::from([1, 2, 4, 8, 16, 32, 64]), "however few processors");
         assert!(runs.iter().all(|run| run.kind == Kind::Throughput), "and nothing else");
