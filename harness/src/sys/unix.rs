@@ -346,7 +346,7 @@ pub(crate) fn room() -> Option<(u64, u64)> {
 }
 
 /// A number that the kernel can be told, by its name under `/proc/sys`, where it shows it.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn setting(name: &str) -> Option<u64> {
     fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?.trim().parse().ok()
 }
