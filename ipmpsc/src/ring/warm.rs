@@ -3,12 +3,11 @@
 //! A line that was written a lap of 32 MiB ago has left every cache, and a copy to such lines takes
 //! several times as long. So a receiver that has caught up goes back to the ring's beginning.
 //!
-//! It helps where the ring becomes empty now and then. Where more senders run than processors, one
-//! is often suspended amid a message, and the ring seldom empty. Senders that ended a lap where the
-//! warm part ends, and slept there for up to a millisecond until its beginning was free, were as
-//! fast in 32 MiB as in 1 MiB: 870 to 910 thousand messages of 64 KiB a second from eight of them
-//! on two processors, against 570 to 780 like this. But the pad that they leave takes its length
-//! from a ring whose receiver then stalls, so they would need a way into it.
+//! It helps where the ring becomes empty now and then. Senders that ended a lap where the warm part
+//! ends, and slept there for up to a millisecond until its beginning was free, were as fast in
+//! 32 MiB as in 1 MiB: 870 to 910 thousand messages of 64 KiB a second from eight of them on two
+//! processors, against 570 to 780 like this. But the pad that they leave takes its length from a
+//! ring whose receiver then stalls, so they would need a way into it.
 
 use super::{Claim, Cursor, Refused, Ring};
 use crate::atomic::Ordering;
