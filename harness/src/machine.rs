@@ -123,9 +123,7 @@ fn load(text: &str, processors: usize) -> Option<Fact> {
 }
 
 fn virtual_machine(cpuinfo: &str) -> Fact {
-    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
-    let is_virtual =
-        flags.is_some_and(|line| line.split_whitespace().any(|flag| flag == "hypervisor"));
+    let is_virtual = sys::names_hypervisor(cpuinfo);
     fact("virtual machine", if is_virtual { "yes" } else { "not that it says" }).harms(
         is_virtual,
         "a virtual machine: its processors may be shared or moved without a trace; trust ratios \

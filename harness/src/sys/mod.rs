@@ -126,6 +126,12 @@ pub(crate) struct ProcessorTimes {
     pub(crate) stolen: u64,
 }
 
+/// Whether the text of `/proc/cpuinfo` has a processor's flag that it is not a real one.
+pub(crate) fn names_hypervisor(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "hypervisor")
+}
+
 /// Which of the processors this process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Processor {

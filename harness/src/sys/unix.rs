@@ -387,9 +387,7 @@ pub(crate) fn processor_model() -> Option<String> {
 
 /// Whether the processor says that it is not a real one.
 pub(crate) fn has_hypervisor() -> bool {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
-    flags.split_whitespace().any(|flag| flag == "hypervisor")
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| super::names_hypervisor(&text))
 }
 
 /// The kernel's release.
