@@ -28,6 +28,9 @@
 //! * `pad` and `behind` of a gap above an eighth of a ring above 4 KiB: what lies before has to be
 //!   freed first, so that the record is there at the first look only by a rare chance.
 //!
+//! `exact` and `behind` is required of every gap, though the record at the ring's start has to be
+//! freed before: a consumer that then holds back until the producer has copied finds it there.
+//!
 //! Where gaps share a cell, it is required if that holds for less than three quarters of them.
 
 use serde::{Deserialize, Serialize};

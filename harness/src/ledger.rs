@@ -144,9 +144,18 @@ impl Ledger {
         turn.load(Relaxed) == 1 && turn.compare_exchange(1, 0, Relaxed, Relaxed).is_ok()
     }
 
+    /// Messages whose send has begun, of so many producers.
+    pub(crate) fn intended(&self, producers: u32) -> u64 {
+        self.sum(producers, INTENDED)
+    }
+
     /// Messages whose send has returned, of so many producers.
     pub(crate) fn acknowledged(&self, producers: u32) -> u64 {
-        (0..producers).map(|producer| self.word(producer, ACKNOWLEDGED).load(Relaxed)).sum()
+        self.sum(producers, ACKNOWLEDGED)
+    }
+
+    fn sum(&self, producers: u32, word: usize) -> u64 {
+        (0..producers).map(|producer| self.word(producer, word).load(Relaxed)).sum()
     }
 
     /// The consumer says how many messages it has taken.
@@ -182,7 +191,7 @@ mod tests {
         let line = Line { incarnation: 7, intended: 2, acknowledged: 1, hash: 42 };
         assert_eq!(orchestrator.line(1), line);
         assert_eq!(orchestrator.line(0), Line::default());
-        assert_eq!(orchestrator.acknowledged(2), 1);
+        assert_eq!((orchestrator.intended(2), orchestrator.acknowledged(2)), (2, 1));
         orchestrator.received(3);
         assert_eq!(producer.received_so_far(), 3);
         assert!(!producer.stopped());

@@ -30,7 +30,7 @@ const OVERSIZE_EVERY: u64 = 512;
 const CLOCK_EVERY: u64 = 16;
 /// So late is a message that should find the consumer asleep: twice its longest spin.
 const DOZE: Duration = Duration::from_micros(100);
-/// Between two looks of a producer whether it is its turn.
+/// Between two looks of a producer whether it is its turn, or of a consumer whether it was used.
 const BREATH: Duration = Duration::from_micros(10);
 /// A turn that does not come for so long was lost, with the message that it was for: what is sent
 /// all the same shows it.
@@ -41,6 +41,10 @@ const LOOKS: u64 = 64;
 const STALE: u64 = 512;
 /// How often a consumer that wants to be behind lets others run before it looks all the same.
 const LINGER: u32 = 50;
+/// Nanoseconds a byte of the ring that it lingers for what a lone producer copies into it: a slow
+/// copy and a wake. The longest records are claimed once all before them is freed, so whoever looks
+/// after some turns only is always ahead of them.
+const COPY_NS: u64 = 4;
 /// One message in so many it lingers so long in any case, and the ring fills up.
 const LINGER_EVERY: u64 = 16;
 
@@ -187,7 +191,7 @@ pub(crate) fn consume(job: &Job, plan: Plan, ledger: &Ledger, rx: &mut dyn Rx) -
     let intended = |producer| ledger.line(producer).intended;
     let stamps = plan.stamps(job)?;
     let mut order = InOrder::default();
-    let mut steer = Steer::new(job, plan, ledger);
+    let mut steer = Steer::new(job.setup.producers, plan, ledger);
     let mut held = Held::default();
     let start_ns = now_ns();
     loop {
@@ -246,13 +250,13 @@ struct Steer<'a> {
 }
 
 impl<'a> Steer<'a> {
-    fn new(job: &Job, plan: Plan, ledger: &'a Ledger) -> Steer<'a> {
+    fn new(producers: u32, plan: Plan, ledger: &'a Ledger) -> Steer<'a> {
         let map = plan.map();
         let wanted = plan.grain.map(|_| State::Behind).filter(|_| map.is_some());
         Steer {
             plan,
             ledger,
-            producers: job.setup.producers,
+            producers,
             map,
             wanted,
             messages: 0,
@@ -307,12 +311,31 @@ impl<'a> Steer<'a> {
     /// at the ring, as it does where a pad is in the way.
     fn linger(&self) {
         let is_long = self.messages.is_multiple_of(LINGER_EVERY);
-        for _ in 0..LINGER {
+        let copied_at_ns = self.await_send().unwrap_or(0);
+        let mut turns = 0;
+        while turns < LINGER || now_ns() < copied_at_ns {
             if !is_long && self.ledger.acknowledged(self.producers) > self.messages {
                 return;
             }
-            thread::yield_now();
+            // Asleep once that lasts, as whoever waits would keep the producer from its processor.
+            if turns < LINGER {
+                thread::yield_now();
+            } else {
+                thread::sleep(BREATH);
+            }
+            turns += 1;
         }
+    }
+
+    /// Lets a lone producer make its next message, which needs no look at the ring however long it
+    /// takes, and says when it should have copied it. With several, chance decides anyway.
+    fn await_send(&self) -> Option<u64> {
+        let is_coming = self.producers == 1 && !self.stopped;
+        let lost_at_ns = now_ns() + LOST_NS;
+        while is_coming && self.ledger.intended(1) <= self.messages && now_ns() < lost_at_ns {
+            thread::sleep(BREATH);
+        }
+        is_coming.then(|| now_ns() + self.plan.limits.capacity * COPY_NS)
     }
 
     /// Takes note of a message, and decides what is wanted next.
@@ -345,5 +368,61 @@ impl<'a> Steer<'a> {
         let now = now_ns();
         let has_all = self.wanted.is_some() && self.map.as_ref().is_some_and(Map::is_full);
         self.hurries || now >= self.plan.most_at_ns || (has_all && now >= self.plan.least_at_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transports::find;
+
+    /// A consumer that has had one message of a lone producer and wants to be behind the next.
+    fn one_received(ledger: &Ledger, capacity: u64) -> Steer<'_> {
+        let plan = Plan {
+            transport: find("ipmpsc-bytes").expect("it is ours"),
+            mix: Mix::Boundaries,
+            grain: Some(Grain::Magnitudes),
+            limits: Limits { max_len: capacity - 16, capacity },
+            least_at_ns: 0,
+            most_at_ns: u64::MAX,
+        };
+        ledger.intend(0, 0);
+        ledger.acknowledge(0, 0, 0);
+        let mut steer = Steer::new(1, plan, ledger);
+        steer.received(0, State::Behind);
+        steer
+    }
+
+    #[test]
+    fn who_wants_to_be_behind_lets_a_slow_producer_make_and_copy_its_message() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ledger = Ledger::create(&folder.path().join("ledger"), 1).expect("it is writable");
+        let steer = one_received(&ledger, 16 << 20);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Longer than the copy of such a ring may take.
+                thread::sleep(Duration::from_millis(150));
+                ledger.intend(0, 1);
+                thread::sleep(Duration::from_millis(10));
+                ledger.acknowledge(0, 1, 0);
+            });
+            steer.linger();
+            assert_eq!(ledger.acknowledged(1), 2);
+        });
+    }
+
+    #[test]
+    fn a_message_that_needs_a_look_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ledger = Ledger::create(&folder.path().join("ledger"), 1).expect("it is writable");
+        let mut steer = one_received(&ledger, 1 << 20);
+        ledger.intend(0, 1);
+        let start_ns = now_ns();
+        steer.linger();
+        // And a stopped producer makes none.
+        steer.stopped = true;
+        steer.messages = 2;
+        steer.linger();
+        assert!(now_ns() - start_ns < LOST_NS);
     }
 }
