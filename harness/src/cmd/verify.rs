@@ -13,6 +13,7 @@ use crate::{
     checks::balance,
     child::{Crew, Plan, Trouble},
     coverage::{Cells, Grain},
+    emulation::stretched,
     leaks,
     ledger::Ledger,
     order::Stamps,
@@ -26,7 +27,7 @@ use crate::{
     transports::{Transport, find, is_ours},
 };
 
-/// What maps that are not full may take beyond that, on a busy machine.
+/// What maps that are not full may take beyond that, on a busy machine; longer under an emulator.
 const GRACE: Duration = Duration::from_secs(20);
 /// No verification goes on without a message for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -118,7 +119,7 @@ impl Budget {
     fn new(session: &Session, steps: usize) -> Budget {
         let ordered = session.options.duration;
         // A single step leaves nothing to others.
-        let spare = if steps == 1 { 2 * GRACE } else { GRACE };
+        let spare = stretched(if steps == 1 { 2 * GRACE } else { GRACE });
         let (time, is_ordered) =
             (ordered.unwrap_or(session.options.profile.table().verify), ordered.is_some());
         Budget { time, is_ordered, spare, started: Instant::now() }
@@ -168,7 +169,7 @@ fn again(session: &mut Session, regression: &Regression) -> Result<()> {
         seed: regression.seed,
     };
     let least = Duration::from_millis(regression.least_ms);
-    step(session, &case, Limits { least, most: least + GRACE / 2 }).map(drop)
+    step(session, &case, Limits { least, most: least + stretched(GRACE / 2) }).map(drop)
 }
 
 impl<'a> Case<'a> {
