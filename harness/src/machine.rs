@@ -1,11 +1,11 @@
-//! What the system says about itself, and what of it will hurt numbers. Reads files where Linux has
-//! them; what a system does not show is unknown, never an error and never a warning.
+//! What the system says about itself, and what of it will hurt numbers. What it does not show is
+//! unknown, never an error and never a warning.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result};
 
-use crate::sys::{self, ProcessorTimes};
+use crate::sys::{self, Conditions, ProcessorTimes};
 
 /// Shares of all processors' time, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -83,22 +83,18 @@ impl Fact {
     }
 }
 
-/// All that is known of a system whose files stand under `root`, which is `/` but in tests.
-pub(crate) fn facts(root: &Path, processors: usize) -> Vec<Fact> {
-    let read = |path: &str| {
-        let text = fs::read_to_string(root.join(path)).ok()?;
-        Some(text.trim().to_owned())
-    };
+/// All that the system shows, in words.
+pub(crate) fn facts(shown: Conditions, processors: usize) -> Vec<Fact> {
     let found = [
         Some(one_processor(processors)),
-        read("proc/loadavg").and_then(|text| load(&text, processors)),
-        read("proc/cpuinfo").map(|text| virtual_machine(&text)),
-        read("sys/devices/system/cpu/cpu0/topology/thread_siblings_list").map(siblings),
-        read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").map(governor),
-        quota(&read).map(|quota| quota_fact(quota, processors)),
-        read("sys/kernel/mm/transparent_hugepage/shmem_enabled").and_then(huge_pages),
-        read("proc/sys/fs/pipe-max-size").map(|text| fact("largest pipe", text + " bytes")),
-        message_queues(&read),
+        shown.load.map(|averages| load(averages, processors)),
+        shown.hypervisor.map(virtual_machine),
+        shown.siblings.map(siblings),
+        shown.governor.map(governor),
+        shown.quota.map(|quota| quota_fact(quota, processors)),
+        shown.huge_pages.map(|word| fact("huge pages in shared memory", word)),
+        shown.pipe_max.map(|bytes| fact("largest pipe", format!("{bytes} bytes"))),
+        shown.queue_max.map(message_queues),
     ];
     found.into_iter().flatten().collect()
 }
@@ -110,20 +106,17 @@ fn one_processor(processors: usize) -> Fact {
     )
 }
 
-fn load(text: &str, processors: usize) -> Option<Fact> {
-    let words: Vec<&str> = text.split_whitespace().take(3).collect();
-    let load: f64 = words.first()?.parse().ok()?;
-    Some(fact("load, 1, 5 and 15 minutes", words.join(" ")).harms(
+fn load([load, five, fifteen]: [f64; 3], processors: usize) -> Fact {
+    fact("load, 1, 5 and 15 minutes", format!("{load:.2} {five:.2} {fifteen:.2}")).harms(
         load > 0.5 * processors as f64,
         format!(
             "a load of {load} on {processors} processors: if it is not that of an earlier run, \
              wait or expect noise above 20 %"
         ),
-    ))
+    )
 }
 
-fn virtual_machine(cpuinfo: &str) -> Fact {
-    let is_virtual = sys::names_hypervisor(cpuinfo);
+fn virtual_machine(is_virtual: bool) -> Fact {
     fact("virtual machine", if is_virtual { "yes" } else { "not that it says" }).harms(
         is_virtual,
         "a virtual machine: its processors may be shared or moved without a trace; trust ratios \
@@ -131,7 +124,6 @@ fn virtual_machine(cpuinfo: &str) -> Fact {
     )
 }
 
-/// Of the first processor, as a list like `0,4` or `0-1`.
 fn siblings(list: String) -> Fact {
     let shared = list.contains([',', '-']);
     fact("processors of the first core", list).harms(
@@ -149,23 +141,6 @@ fn governor(name: String) -> Fact {
     )
 }
 
-/// How many processors a control group allows, by version 2 or 1.
-fn quota(read: &impl Fn(&str) -> Option<String>) -> Option<f64> {
-    let (quota, period) = match read("sys/fs/cgroup/cpu.max") {
-        Some(text) => {
-            let (quota, period) = text.split_once(' ')?;
-            (quota.to_owned(), period.to_owned())
-        }
-        None => (
-            read("sys/fs/cgroup/cpu/cpu.cfs_quota_us")?,
-            read("sys/fs/cgroup/cpu/cpu.cfs_period_us")?,
-        ),
-    };
-    // "max" or -1 where there is none.
-    let (quota, period) = (quota.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
-    (quota > 0.0 && period > 0.0).then(|| quota / period)
-}
-
 fn quota_fact(quota: f64, processors: usize) -> Fact {
     fact("quota of the control group", format!("{quota:.1} processors")).harms(
         quota < processors as f64,
@@ -176,17 +151,8 @@ fn quota_fact(quota: f64, processors: usize) -> Fact {
     )
 }
 
-/// The word in brackets of `always within_size [never]`.
-fn huge_pages(text: String) -> Option<Fact> {
-    let (_, rest) = text.split_once('[')?;
-    let (word, _) = rest.split_once(']')?;
-    Some(fact("huge pages in shared memory", word))
-}
-
-fn message_queues(read: &impl Fn(&str) -> Option<String>) -> Option<Fact> {
-    let limit = |name: &str| read(&format!("proc/sys/fs/mqueue/{name}"));
-    let (messages, bytes) = (limit("msg_max")?, limit("msgsize_max")?);
-    Some(fact("POSIX message queues", format!("{messages} messages of {bytes} bytes")))
+fn message_queues((messages, bytes): (u64, u64)) -> Fact {
+    fact("POSIX message queues", format!("{messages} messages of {bytes} bytes"))
 }
 
 /// What only calls tell: shared memory and open files.
@@ -236,54 +202,41 @@ mod tests {
         assert!(too_full(2, 1, 0.0).is_some_and(|line| line.contains("on 1 processor take turns")));
     }
 
-    fn system(files: &[(&str, &str)]) -> Vec<Fact> {
-        let root = tempfile::tempdir().expect("a test needs a temporary folder");
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().expect("inside the root")).expect("writable");
-            fs::write(path, text).expect("writable");
-        }
-        facts(root.path(), 4)
-    }
-
     fn harms(facts: &[Fact]) -> Vec<&str> {
         facts.iter().filter(|fact| fact.harm.is_some()).map(|fact| fact.name).collect()
     }
 
     #[test]
     fn a_quiet_machine_harms_nothing_and_an_unknown_one_says_little() {
-        let facts = system(&[
-            ("proc/loadavg", "0.10 0.20 0.30 1/90 11633\n"),
-            ("proc/cpuinfo", "processor : 0\nflags : fpu vme\n"),
-            ("sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0\n"),
-            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n"),
-            ("sys/fs/cgroup/cpu.max", "max 100000\n"),
-            ("sys/kernel/mm/transparent_hugepage/shmem_enabled", "always [never] deny\n"),
-            ("proc/sys/fs/pipe-max-size", "1048576\n"),
-            ("proc/sys/fs/mqueue/msg_max", "10\n"),
-            ("proc/sys/fs/mqueue/msgsize_max", "8192\n"),
-        ]);
-        assert_eq!(harms(&facts), Vec::<&str>::new());
-        assert_eq!(facts.len(), 8, "{facts:?}");
-        assert_eq!(system(&[]).len(), 1, "the number of processors is always known");
+        let quiet = Conditions {
+            load: Some([0.1, 0.2, 0.3]),
+            hypervisor: Some(false),
+            siblings: Some("0".into()),
+            governor: Some("performance".into()),
+            quota: None,
+            huge_pages: Some("never".into()),
+            pipe_max: Some(1 << 20),
+            queue_max: Some((10, 8192)),
+        };
+        let said = facts(quiet, 4);
+        assert_eq!(harms(&said), Vec::<&str>::new());
+        assert_eq!(said.len(), 8, "{said:?}");
+        assert_eq!(said[1].value, "0.10 0.20 0.30", "as the system writes it");
+        let unknown = facts(Conditions::default(), 4);
+        assert_eq!(unknown.len(), 1, "the number of processors is always known");
     }
 
     #[test]
     fn everything_that_harms_is_named() {
-        let facts = system(&[
-            ("proc/loadavg", "5.10 0.20 0.30 1/90 11633\n"),
-            ("proc/cpuinfo", "flags\t\t: fpu hypervisor vme\n"),
-            ("sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0,4\n"),
-            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
-            ("sys/fs/cgroup/cpu.max", "150000 100000\n"),
-        ]);
-        assert_eq!(harms(&facts).len(), 5, "{facts:?}");
-        let old = [
-            ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n"),
-            ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
-        ];
-        assert_eq!(harms(&system(&old)), ["quota of the control group"]);
-        let none = [("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"), old[1]];
-        assert_eq!(system(&none).len(), 1);
+        let loud = Conditions {
+            load: Some([5.1, 0.2, 0.3]),
+            hypervisor: Some(true),
+            siblings: Some("0,4".into()),
+            governor: Some("powersave".into()),
+            quota: Some(1.5),
+            ..Conditions::default()
+        };
+        let said = facts(loud, 4);
+        assert_eq!(harms(&said).len(), 5, "{said:?}");
     }
 }

@@ -6,7 +6,7 @@
 //! * the host of this virtual machine took more than 5 % of the processors' time, or
 //! * others used more than half of the processors' time.
 
-use std::{path::Path, thread};
+use std::thread;
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
@@ -17,6 +17,7 @@ use crate::{
     record::{MachineRow, Row},
     session::Session,
     stats,
+    sys::Conditions,
 };
 
 /// What is too much, in percent: nine in ten samples of the first, the median of the others.
@@ -49,7 +50,7 @@ pub(crate) fn run(session: &mut Session) -> Result<()> {
     session.progress.end();
     session.progress.insist(&table(&rows));
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let mut facts = machine::facts(Path::new("/"), processors);
+    let mut facts = machine::facts(Conditions::now(), processors);
     facts.extend(machine::limits());
     session.progress.say(&list(&facts));
     // A run keeps its consumer and its producers busy.

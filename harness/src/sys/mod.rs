@@ -23,6 +23,7 @@
 //! | `libc_version`, `kernel`, `emulator` | what a result is stamped with | uname, qemu | RtlGetVersion, wine |
 //! | `processor_model`, `has_hypervisor` | the same | /proc/cpuinfo | the environment |
 //! | `setting` | what the kernel can be told | /proc/sys (Linux) | - |
+//! | `Conditions` | what numbers are measured under | /proc, /sys (Linux) | - |
 //! | `system_call` | one that does nothing | getppid | GetHandleInformation |
 //!
 //! Invariant 1: a `SharedWords` mapping is page-aligned and exactly `8 * len` bytes long, and no
@@ -50,6 +51,9 @@ pub(crate) mod clock;
 
 #[cfg(target_os = "linux")]
 pub(crate) mod queue;
+
+mod conditions;
+pub(crate) use conditions::Conditions;
 
 #[cfg(unix)]
 mod unix;
@@ -127,7 +131,7 @@ pub(crate) struct ProcessorTimes {
 }
 
 /// Whether the text of `/proc/cpuinfo` has a processor's flag that it is not a real one.
-pub(crate) fn names_hypervisor(cpuinfo: &str) -> bool {
+fn names_hypervisor(cpuinfo: &str) -> bool {
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     flags.split_whitespace().any(|flag| flag == "hypervisor")
 }
