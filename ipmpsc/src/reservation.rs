@@ -6,11 +6,10 @@ use crate::error::{Error, Result};
 use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, RecordWord, span_of};
 use crate::mutants::mutant;
-use crate::ring::Claim;
+use crate::ring::{Claim, Ring};
 use crate::sender::Sender;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::marker::PhantomData;
 
 /// Space in the ring for one message, by [`Sender::reserve`].
 ///
@@ -98,7 +97,7 @@ impl Reservation<'_> {
         }
         let left = (self.len - begin) as usize;
         let at = self.as_mut_ptr().wrapping_add(begin as usize);
-        let mut space = Space { at, left, of: PhantomData };
+        let mut space = Space { at, left, ring: &self.sender.region.ring };
         codec::encode(value, &mut space)?;
         let len = (left - space.left) as u32;
         self.written = begin + len;
@@ -165,7 +164,7 @@ impl Write for Reservation<'_> {
 struct Space<'a> {
     at: *mut u8,
     left: usize,
-    of: PhantomData<&'a mut ()>,
+    ring: &'a Ring,
 }
 
 impl Write for Space<'_> {
@@ -176,7 +175,7 @@ impl Write for Space<'_> {
         // nobody else's until the commit, and no reference to them is made. A peer that writes
         // there all the same makes a wrong message, not a wrong access. What is written is not in
         // the ring, or in a message not yet released.
-        unsafe { self.at.copy_from_nonoverlapping(bytes.as_ptr(), len) };
+        unsafe { self.ring.copy(bytes.as_ptr(), self.at, len) };
         // SAFETY: at most the end of the same bytes.
         self.at = unsafe { self.at.add(len) };
         self.left -= len;

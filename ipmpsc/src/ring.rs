@@ -50,6 +50,8 @@
 //! the word by CAS after the kernel said so, which orders memory by itself; the loads of `tail`
 //! and `head_cache` are Acquire all the same, so that the argument does not need the kernel.
 
+#[cfg(not(loom))]
+mod copy;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod sim;
 #[cfg(all(test, loom))]
@@ -65,7 +67,7 @@ use crate::layout::{HEADER_BYTES, Owner, RecordWord, State, View, span_of};
 use crate::mutants::mutant;
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 #[cfg(not(loom))]
-use std::ptr::NonNull;
+use copy::Copier;
 
 /// How far ahead of a record, at least, a sender asks for the lines it will write.
 const PREFETCH_AHEAD: u64 = 256;
@@ -77,6 +79,8 @@ pub(crate) struct Ring {
     /// The position of offset 0 in the lap that `offset` met last. A hint of this process alone:
     /// any multiple of the capacity is right, a near one saves a division.
     lap: AtomicU64,
+    #[cfg(not(loom))]
+    copier: Copier,
 }
 
 /// A BUSY record, to be written and then committed or discarded by its owner.
@@ -126,7 +130,14 @@ fn corrupt(offset: u64) -> Error {
 
 impl Ring {
     pub(crate) fn new(view: View) -> Self {
-        Self { view, lap: AtomicU64::new(0) }
+        #[cfg(not(loom))]
+        let copier = Copier::new(view.capacity());
+        Self {
+            view,
+            lap: AtomicU64::new(0),
+            #[cfg(not(loom))]
+            copier,
+        }
     }
 
     pub(crate) fn view(&self) -> &View {
@@ -343,21 +354,6 @@ impl Ring {
         debug_assert!(at >= HEADER_BYTES && at + word.span() <= claim.word.span());
         // Relaxed: the receiver does not look here before the commit's Release.
         self.view.word(claim.offset + at).store(word.0, Relaxed);
-    }
-
-    /// Copies bytes into the payload of a claim, at `at` from its beginning.
-    #[cfg(not(loom))]
-    #[inline]
-    pub(crate) fn write(&self, claim: &Claim, at: u64, bytes: &[u8]) {
-        let room = u64::from(claim.word.len()).checked_sub(at);
-        assert!(room >= Some(bytes.len() as u64), "a place inside the claim");
-        let to = self.view.payload(claim.offset + HEADER_BYTES + at);
-        // SAFETY: the claim's span lies inside the ring's data (`claim_locked`), and `at` and the
-        // length inside the span, by the assertion. The bytes are this claim's alone until it is
-        // published (invariant 4), no reference to them exists, and a peer that writes here all
-        // the same makes a wrong message, not a wrong access. `bytes` are not inside the ring:
-        // borrowed payloads there belong to messages that are not yet released.
-        unsafe { to.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 
     /// The address of `len` payload bytes at `offset`, inside the ring.
