@@ -4,13 +4,11 @@
 use std::arch::x86 as arch;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64 as arch;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// What a trial takes, at most: about what the caches keep. In a smaller ring it takes a lap.
-const MOST_TRIED: u64 = 4 << 20;
-/// From one trial of both ways to the next, in lengths of a trial: so many that the worse way, ten
-/// times as slow, takes no more than a tenth of the time.
+/// Laps from one trial of both ways to the next: so many that the worse way, ten times as slow,
+/// takes no more than a tenth of the time.
 const ROUND: u64 = 256;
 /// What leaves a processor in one piece, if all of it has been written.
 const LINE: usize = 64;
@@ -22,19 +20,20 @@ const LINE: usize = 64;
 /// them when.
 #[derive(Debug)]
 pub(crate) struct Copier {
-    tried_bytes: u64,
-    /// The shortest times in the last trials, in nanoseconds for 64 KiB.
+    capacity: u64,
+    streams: AtomicBool,
+    /// The last trial that this process took part in, by number.
+    round: AtomicU64,
+    /// The shortest times in it, in nanoseconds for 64 KiB.
     cached_ns: AtomicU32,
     streamed_ns: AtomicU32,
 }
 
 impl Copier {
     pub(crate) fn new(capacity: u64) -> Self {
-        Self {
-            tried_bytes: capacity.min(MOST_TRIED),
-            cached_ns: AtomicU32::new(0),
-            streamed_ns: AtomicU32::new(0),
-        }
+        let (cached_ns, streamed_ns) = (AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX));
+        let (streams, round) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { capacity, streams, round, cached_ns, streamed_ns }
     }
 
     /// Copies `len` bytes to a place near `position`.
@@ -43,18 +42,14 @@ impl Copier {
     ///
     /// - `from` is valid for reads and `to` for writes of `len` bytes, and the two do not overlap
     pub(crate) unsafe fn copy(&self, position: u64, from: *const u8, to: *mut u8, len: usize) {
-        let (cached, streamed) = (&self.cached_ns, &self.streamed_ns);
         // Relaxed, all of them: hints, and threads that share a sender may mix them up.
-        let (streams, timed) = match position / self.tried_bytes % ROUND {
-            0 => {
-                cached.store(u32::MAX, Relaxed);
-                streamed.store(u32::MAX, Relaxed);
-                (false, None)
-            }
-            1 => (false, Some(cached)),
+        let lap = position / self.capacity;
+        let (streams, timed) = match lap % ROUND {
+            0 => (false, None),
+            1 => (false, Some(&self.cached_ns)),
             2 => (true, None),
-            3 => (true, Some(streamed)),
-            _ => (streamed.load(Relaxed) < cached.load(Relaxed), None),
+            3 => (true, Some(&self.streamed_ns)),
+            _ => (self.streams.load(Relaxed), None),
         };
         let timed = timed.map(|shortest| (shortest, Instant::now()));
         if streams {
@@ -66,7 +61,20 @@ impl Copier {
         }
         if let Some((shortest, started)) = timed {
             let ns = started.elapsed().as_nanos() * (64 << 10) / len as u128;
-            shortest.fetch_min(ns.try_into().unwrap_or(u32::MAX), Relaxed);
+            self.learn(lap / ROUND, shortest, ns.try_into().unwrap_or(u32::MAX - 1));
+        }
+    }
+
+    fn learn(&self, round: u64, shortest: &AtomicU32, ns: u32) {
+        if self.round.swap(round, Relaxed) != round {
+            self.cached_ns.store(u32::MAX, Relaxed);
+            self.streamed_ns.store(u32::MAX, Relaxed);
+        }
+        shortest.fetch_min(ns, Relaxed);
+        let (cached, streamed) = (self.cached_ns.load(Relaxed), self.streamed_ns.load(Relaxed));
+        // Who had nothing to copy in one of the laps goes on as before.
+        if cached != u32::MAX && streamed != u32::MAX {
+            self.streams.store(streamed < cached, Relaxed);
         }
     }
 }
@@ -122,27 +130,42 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_are_tried_again_and_again() {
+    fn every_round_begins_with_a_trial_of_both_ways() {
         let (from, mut to) = (vec![7_u8; 1000], vec![0_u8; 1000]);
         let copier = Copier::new(100 << 10);
-        let mut copy_at = |trial: u64| {
+        let mut copy_in = |lap: u64| {
             to.fill(0);
-            let position = trial * (100 << 10) + 8;
+            let position = lap * (100 << 10) + 8;
             // SAFETY: two vectors of that length, one of them exclusive.
             unsafe { copier.copy(position, from.as_ptr(), to.as_mut_ptr(), from.len()) };
             assert_eq!(from, to);
-            (copier.cached_ns.load(Relaxed), copier.streamed_ns.load(Relaxed))
+            [&copier.cached_ns, &copier.streamed_ns].map(|ns| ns.load(Relaxed) < u32::MAX)
         };
-        for round in [0, ROUND, 7 * ROUND] {
-            let unknown = (u32::MAX, u32::MAX);
-            assert_eq!(copy_at(round), unknown);
-            let (cached, none) = copy_at(round + 1);
-            assert!(cached < u32::MAX && none == u32::MAX);
-            assert_eq!(copy_at(round + 2), (cached, none));
-            let both = copy_at(round + 3);
-            assert!(both.0 == cached && both.1 < u32::MAX);
-            assert_eq!(copy_at(round + 4), both);
-            assert_eq!(copy_at(round + ROUND - 1), both);
+        assert_eq!(copy_in(0), [false, false]);
+        assert_eq!(copy_in(1), [true, false]);
+        assert_eq!(copy_in(2), [true, false]);
+        for lap in 3..ROUND + 1 {
+            assert_eq!(copy_in(lap), [true, true]);
         }
+        assert_eq!(copy_in(ROUND + 1), [true, false]);
+        assert_eq!(copy_in(7 * ROUND + 3), [false, true]);
+    }
+
+    #[test]
+    fn the_faster_way_is_taken_and_the_old_one_where_one_was_not_tried() {
+        let copier = Copier::new(1 << 20);
+        let Copier { cached_ns: cached, streamed_ns: streamed, .. } = &copier;
+        let learn = |round, way, ns| {
+            copier.learn(round, way, ns);
+            copier.streams.load(Relaxed)
+        };
+        assert!(!learn(0, cached, 4000));
+        assert!(!learn(0, streamed, 5000));
+        assert!(learn(0, streamed, 3000), "the shortest time counts");
+        assert!(learn(1, cached, 1000), "of another round");
+        assert!(!learn(1, streamed, 2000));
+        assert!(!learn(2, streamed, 500));
+        assert!(learn(2, cached, 600));
+        assert!(learn(3, cached, 400));
     }
 }
