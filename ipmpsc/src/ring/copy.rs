@@ -7,13 +7,13 @@
 //! it runs. Messages of 64 KiB a second, from one producer through 1 MiB, on processors of an AMD
 //! EPYC (Zen 4):
 //!
-//! | in common | line's round trip | ordinary | non-temporal |
+//! | a line's round trip | so in common is | ordinary | non-temporal |
 //! |---|---|---|---|
-//! | the third-level cache | 120 ns | 190,000 | 337,000 |
-//! | nothing | 340 ns | 35,000 | 335,000 |
+//! | 120 ns | the third-level cache | 190,000 | 337,000 |
+//! | 340 ns | nothing | 35,000 | 335,000 |
 //!
-//! and 900,000 through the caches where they have the second-level cache in common as well. So
-//! each process tries both from time to time, for each ring.
+//! On another machine it was 900,000 with ordinary stores, as if the second-level cache were in
+//! common. So each process tries both from time to time, for each ring.
 
 use super::{Claim, Ring};
 use crate::atomic::Ordering::Relaxed;
