@@ -397,11 +397,11 @@ mod tests {
     fn who_wants_to_be_behind_lets_a_slow_producer_make_and_copy_its_message() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = Ledger::create(&folder.path().join("ledger"), 1).expect("it is writable");
-        let steer = one_received(&ledger, 16 << 20);
+        let steer = one_received(&ledger, 64 << 20);
         thread::scope(|scope| {
             scope.spawn(|| {
                 // Longer than the copy of such a ring may take.
-                thread::sleep(Duration::from_millis(150));
+                thread::sleep(Duration::from_millis(300));
                 ledger.intend(0, 1);
                 thread::sleep(Duration::from_millis(10));
                 ledger.acknowledge(0, 1, 0);
