@@ -79,6 +79,9 @@ pub(crate) struct Ring {
     /// The position of offset 0 in the lap that `offset` met last. A hint of this process alone:
     /// any multiple of the capacity is right, a near one saves a division.
     lap: AtomicU64,
+    /// The offset in that lap from which on a claim is refused as far. A hint likewise: any value
+    /// up to the capacity is right.
+    near: AtomicU64,
     #[cfg(not(loom))]
     copier: Copier,
 }
@@ -100,6 +103,8 @@ pub(crate) enum Refused {
     Held(u64),
     /// Not enough space, or not empty where that was asked.
     Full,
+    /// So far into a large ring that the receiver might be let catch up. Then `go_far`.
+    Far,
     /// Never: the ring is closed or corrupt.
     Failed(Error),
 }
@@ -132,9 +137,11 @@ impl Ring {
     pub(crate) fn new(view: View) -> Self {
         #[cfg(not(loom))]
         let copier = Copier::new(view.capacity());
+        let near = AtomicU64::new(warm::near_bytes(view.capacity()));
         Self {
             view,
             lap: AtomicU64::new(0),
+            near,
             #[cfg(not(loom))]
             copier,
         }
@@ -204,7 +211,7 @@ impl Ring {
             // Let `claim` say that it is corrupt.
             return true;
         }
-        let to_end = capacity - self.offset(tail);
+        let to_end = capacity - tail % capacity;
         (used == 0 || !when_empty) && span.min(to_end) + HEADER_BYTES <= capacity - used
     }
 
@@ -250,7 +257,7 @@ impl Ring {
             if !tail.is_multiple_of(8) || tail > u64::MAX / 2 {
                 return Err(Refused::Failed(corrupt(136)));
             }
-            let offset = self.offset(tail);
+            let offset = self.near_offset(tail)?;
             let to_end = self.view.capacity() - offset;
             let piece = span.min(to_end);
             if !self.has_room(tail, piece)? || (when_empty && !self.is_empty(tail)?) {
@@ -335,18 +342,13 @@ impl Ring {
         Ok(head == tail)
     }
 
-    /// Offset of a position.
+    /// Offset of a sender's position, unless it is far.
     #[inline]
-    fn offset(&self, position: u64) -> u64 {
-        let capacity = self.view.capacity();
-        // Relaxed: any value that was ever stored is a start of a lap.
+    fn near_offset(&self, position: u64) -> std::result::Result<u64, Refused> {
+        // Relaxed: any value that was ever stored is a start of a lap, and of `near` up to the
+        // capacity, so that what is below it is an offset.
         let offset = position.wrapping_sub(self.lap.load(Relaxed));
-        if offset < capacity {
-            return offset;
-        }
-        let offset = position % capacity;
-        self.lap.store(position - offset, Relaxed);
-        offset
+        if offset < self.near.load(Relaxed) { Ok(offset) } else { self.new_offset(position) }
     }
 
     /// Writes the header of a message or pad inside a claimed span, for `commit` to publish.

@@ -8,7 +8,7 @@
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::event::{Deadline, Learned, Next, Patience, Spin};
-use crate::fault::{hit, told};
+use crate::fault::{hit, is_led, told};
 use crate::layout::{HEADER_BYTES, Owner, span_of};
 use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
@@ -20,7 +20,7 @@ use serde::Serialize;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Values up to this many bytes are serialized on the stack.
 const SMALL: u64 = 1024;
@@ -30,6 +30,10 @@ const TRY_PAUSES: u32 = 128;
 const STAND_BACK: u32 = 64;
 /// A claim is held for some fifteen instructions, so its waiters never sleep long.
 const CLAIM_NAP: Duration = Duration::from_millis(1);
+/// A receiver that frees nothing in this time is not waited for, far into a large ring.
+const CATCHING_UP: Duration = Duration::from_micros(20);
+/// Nor is any for longer than this: four such waits a lap are no great delay to a burst.
+const MOST_CATCHING_UP: Duration = Duration::from_millis(1);
 
 /// The sending end of a channel.
 ///
@@ -550,6 +554,7 @@ impl Sender {
                 Refused::Failed(error) => return Err(error),
                 Refused::Held(_) if !self.wait_for_claim_word(deadline) => return Ok(None),
                 Refused::Held(_) => {}
+                Refused::Far => self.let_receiver_catch_up(deadline),
                 // There was space at the deadline's last look, and somebody else got it.
                 Refused::Full if last => return Ok(None),
                 Refused::Full => {
@@ -565,6 +570,28 @@ impl Sender {
                 Err(again) => refused = again,
             }
         }
+    }
+
+    /// Waits until the receiver has emptied a large ring and gone back to its beginning, as long as
+    /// it comes on.
+    fn let_receiver_catch_up(&self, deadline: Deadline) {
+        let ring = &self.region.ring;
+        let until = Instant::now() + MOST_CATCHING_UP;
+        let learned = Learned::new();
+        let patience = || Patience::new(Spin::For(CATCHING_UP), &learned);
+        let mut waiting = patience();
+        let mut head = 0;
+        ring.comes_on(&mut head);
+        while self.spin != Spin::Never && !is_led() && ring.is_far_ahead() {
+            match waiting.next(deadline, true) {
+                Next::Again => {}
+                Next::Sleep(_) if ring.comes_on(&mut head) && Instant::now() < until => {
+                    waiting = patience();
+                }
+                _ => break,
+            }
+        }
+        ring.go_far();
     }
 
     /// Waits until the claim word is free, freeing it if its holder is dead. False: out of time.

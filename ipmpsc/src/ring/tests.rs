@@ -63,6 +63,7 @@ fn claim(world: &World, ring: &Ring, me: Owner, words: u64) -> Claim {
         match ring.claim(me, span, 1, false) {
             Ok(claim) => return claim,
             Err(Refused::Held(holder)) => world.free_if_dead(ring, holder),
+            Err(Refused::Far) => ring.go_far(),
             Err(Refused::Full) => {
                 wake_receiver(world, ring);
                 let armed = ring.arm_sender();

@@ -12,34 +12,37 @@ const EACH: u64 = if cfg!(miri) { 40 } else { 20_000 };
 const GEOMETRY: Geometry = Geometry { capacity: 160, slot_count: SENDERS as u32 + 1 };
 
 /// What all threads share.
-struct Memory(NonNull<u8>);
+pub(super) struct Memory {
+    base: NonNull<u8>,
+    geometry: Geometry,
+}
 
 // SAFETY: it is only ever used through views, which are `Sync`.
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    fn layout() -> Layout {
-        let bytes = GEOMETRY.total().expect("a few kilobytes") as usize;
-        Layout::from_size_align(bytes, 4096).expect("a few kilobytes")
+    fn layout(geometry: Geometry) -> Layout {
+        let bytes = geometry.total().expect("a small ring") as usize;
+        Layout::from_size_align(bytes, 4096).expect("a small ring")
     }
 
-    fn new() -> Self {
+    pub(super) fn new(geometry: Geometry) -> Self {
         // SAFETY: the size is not 0.
-        let base = unsafe { std::alloc::alloc_zeroed(Self::layout()) };
-        Self(NonNull::new(base).expect("there is memory for a few kilobytes"))
+        let base = unsafe { std::alloc::alloc_zeroed(Self::layout(geometry)) };
+        Self { base: NonNull::new(base).expect("there is memory for a small ring"), geometry }
     }
 
-    fn ring(&self) -> Ring {
+    pub(super) fn ring(&self) -> Ring {
         // SAFETY: aligned, of the geometry's size, used through views only, and outlives the
         // threads of the test.
-        Ring::new(unsafe { View::new(self.0, GEOMETRY) })
+        Ring::new(unsafe { View::new(self.base, self.geometry) })
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
-        unsafe { std::alloc::dealloc(self.0.as_ptr(), Self::layout()) };
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), Self::layout(self.geometry)) };
     }
 }
 
@@ -67,7 +70,7 @@ fn send_all(ring: &Ring, sender: u64) {
 
 #[test]
 fn threads_over_one_piece_of_heap_race_for_nothing() {
-    let memory = Memory::new();
+    let memory = Memory::new(GEOMETRY);
     std::thread::scope(|scope| {
         for sender in 1..=SENDERS {
             let memory = &memory;

@@ -285,6 +285,23 @@ fn when_empty_means_that_nothing_waits_to_be_received() {
 }
 
 #[test]
+fn a_burst_fills_a_large_ring_whose_receiver_is_late() {
+    const MESSAGE: usize = 1 << 20;
+    for (spin, tries) in [(Spin::default(), false), (Spin::Never, false), (Spin::default(), true)] {
+        let ring = ring_of(16 * (MESSAGE as u64 + 8) + 8);
+        let (mut sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring));
+        sender.set_spin(spin);
+        let message = vec![7; MESSAGE];
+        for _ in 0..16 {
+            let timeout = if tries { Duration::ZERO } else { LONG };
+            assert!(sender.send_bytes_timeout(&message, timeout).expect("no error"));
+        }
+        assert!(!sender.try_send_bytes(&message).expect("no error"), "no more were to fit");
+        assert_eq!(receiver.try_drain(20, |_| ()).expect("no error"), 16);
+    }
+}
+
+#[test]
 fn of_two_threads_that_share_a_receiver_one_is_refused() {
     let ring = ring_of(64);
     let (sender, receiver) = (Sender::new(ring.clone()), Receiver::new(ring));

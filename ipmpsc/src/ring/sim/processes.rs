@@ -174,6 +174,7 @@ impl Sender<'_> {
             match self.ring.claim(self.me, span, messages, false) {
                 Ok(claim) => return claim,
                 Err(Refused::Failed(error)) => panic!("{error}"),
+                Err(Refused::Far) => self.ring.go_far(),
                 Err(Refused::Held(holder)) => {
                     free_if_dead(self.world, &self.ring, holder);
                 }
