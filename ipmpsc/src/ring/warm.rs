@@ -76,8 +76,11 @@ impl Ring {
 
     /// Lets claims go on where they were refused as far, and as far again.
     pub(crate) fn go_far(&self) {
-        let twice = self.near.load(Relaxed).saturating_mul(2);
-        self.near.store(twice.min(self.view.capacity()), Relaxed);
+        let capacity = self.view.capacity();
+        // Relaxed: a hint, as all that it decides. Both ends of the range let a claim succeed.
+        let tail = self.view.header().producers.tail.load(Relaxed);
+        let twice = tail.wrapping_sub(self.lap.load(Relaxed)).saturating_mul(2);
+        self.near.store(twice.clamp(near_bytes(capacity), capacity), Relaxed);
     }
 
     /// Whether the receiver's place is so far into a large ring that going back is worth it: lines
