@@ -274,7 +274,7 @@ struct Grid {
     /// Message sizes: 64,1k,frame (12,441,600 bytes, 3840x2160 in YUV 4:2:0)
     #[arg(long = "size", value_name = "LIST", value_delimiter = ',', value_parser = parse_size)]
     sizes: Vec<u64>,
-    /// Bytes of the ring [default: 1m, or twice the message]
+    /// Bytes of the ring [default: 1m, or room for three messages]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     ring: Option<u64>,
     /// quick: 15 s; default: at most 90 s; full, scale: say it first
@@ -393,9 +393,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Bytes of the ring for messages of this size.
+    /// Bytes of the ring for messages of this size: room for one that is read, one that waits and
+    /// one that is written.
     pub(crate) fn ring_for(&self, size: u64) -> u64 {
-        let enough = (2 * size).next_power_of_two().max(scenario::RING_BYTES);
+        let enough = (3 * (size + RING_OVERHEAD)).next_power_of_two().max(scenario::RING_BYTES);
         self.ring_bytes.unwrap_or(enough)
     }
 }

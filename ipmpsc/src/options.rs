@@ -377,6 +377,9 @@ impl Options {
 
     /// The serialized size in bytes of the largest message that the ring must take; all that
     /// waits to be received shares the same space. Messages themselves end at 4 GiB.
+    ///
+    /// To write one message while another is read takes room for three, as none is broken in two
+    /// at the ring's end; some dozens are better.
     pub fn capacity(&mut self, bytes: u64) -> &mut Self {
         self.capacity = bytes;
         self

@@ -95,7 +95,7 @@ fn each(mut make: impl FnMut(Known, bool)) {
 }
 
 fn cell((name, ..): Known, twin: bool, producers: u64, size: u64, pinned: bool) -> Value {
-    let ring_bytes = (2 * size).next_power_of_two().max(1 << 20);
+    let ring_bytes = (3 * size).next_power_of_two().max(1 << 20);
     json!({"producers": producers, "size": size, "ring_bytes": ring_bytes, "transport": name,
         "twin": twin, "pinned": pinned})
 }
