@@ -76,8 +76,8 @@ const PREFETCH_AHEAD: u64 = 256;
 #[derive(Debug)]
 pub(crate) struct Ring {
     view: View,
-    /// The position of offset 0 in the lap that `offset` met last. A hint of this process alone:
-    /// any multiple of the capacity is right, a near one saves a division.
+    /// The position of offset 0 in the lap that `new_offset` met last. A hint of this process
+    /// alone: any multiple of the capacity is right, a near one saves a division.
     lap: AtomicU64,
     /// The offset in that lap from which on a claim is refused as far. A hint likewise: any value
     /// up to the capacity is right.

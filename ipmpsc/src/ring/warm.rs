@@ -153,14 +153,18 @@ mod tests {
 
     /// Sends and receives so many messages that take 1 MiB each. Where they were far, in MiB.
     fn far_places(ring: &Ring, cursor: &mut Cursor, messages: u64) -> Vec<u64> {
+        far_places_of(ring, cursor, MIB, messages)
+    }
+
+    fn far_places_of(ring: &Ring, cursor: &mut Cursor, span: u64, messages: u64) -> Vec<u64> {
         let mut far = Vec::new();
         for _ in 0..messages {
-            let claim = ring.claim(ME, MIB, 1, false).unwrap_or_else(|refused| {
+            let claim = ring.claim(ME, span, 1, false).unwrap_or_else(|refused| {
                 assert!(matches!(refused, Refused::Far));
                 assert!(ring.is_far_ahead());
                 far.push(ring.view.header().producers.tail.load(Relaxed) / MIB);
                 ring.go_far();
-                ring.claim(ME, MIB, 1, false).expect("one refusal is enough")
+                ring.claim(ME, span, 1, false).expect("one refusal is enough")
             });
             ring.commit(&claim, claim.word.len()).expect("everybody lives");
             let Ok(Peeked::Message { len, .. }) = ring.peek(cursor) else {
@@ -181,6 +185,14 @@ mod tests {
         assert_eq!(far_places(&ring, &mut cursor, 48), places);
         // Another process, which has met none of these laps.
         assert_eq!(far_places(&memory.ring(), &mut cursor, 16), [50, 52, 56]);
+    }
+
+    #[test]
+    fn a_message_longer_than_the_steps_is_far_once() {
+        let memory = memory(64 * MIB);
+        let ring = memory.ring();
+        let mut cursor = ring.cursor().expect("nobody writes nonsense");
+        assert_eq!(far_places_of(&ring, &mut cursor, 12 * MIB, 5), [12, 24, 48]);
     }
 
     #[test]
