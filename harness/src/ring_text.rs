@@ -38,12 +38,12 @@ fn capacity(header: &Header) -> String {
 
 fn used(header: &Header) -> String {
     let Header { head, tail, .. } = header;
-    let (used, most) = (header.used(), most_used(header));
+    let (used, most) = (header.used, most_used(header));
     format!("{used} bytes, {most} at most so far; head {head}, tail {tail}")
 }
 
 fn most_used(header: &Header) -> u64 {
-    header.high_water.max(header.used())
+    header.high_water.max(header.used)
 }
 
 fn messages(header: &Header) -> String {
@@ -115,7 +115,7 @@ pub(crate) fn header_row(header: &Header) -> Value {
         "slots": header.slot_count,
         "head": header.head,
         "tail": header.tail,
-        "used": header.used(),
+        "used": header.used,
         "high_water": most_used(header),
         "sent": header.sent(),
         "received": header.received,

@@ -17,12 +17,13 @@
 //! | 24 | 16 | `id`, random; names the ring's kernel objects where the OS needs names | creator |
 //! | 128 | 8 | `claim`: 0, or the owner word of whoever makes a claim | anyone, by CAS |
 //! | 136 | 8 | `tail`: position of the next record to be claimed | owner of `claim` |
-//! | 144 | 8 | `head_cache`: a `head` seen earlier | owner of `claim` |
+//! | 144 | 8 | `room`: up to this position all is free, as far as was looked | owner of `claim` |
 //! | 152 | 8 | `claimed`: messages claimed | owner of `claim` |
 //! | 160 | 8 | `high_water`: most bytes seen in use | owner of `claim` |
 //! | 168 | 8 | `takeovers`: claim words taken from the dead | owner of `claim` |
 //! | 176 | 8 | `attaches`: sender handles ever attached | a sender that attaches |
 //! | 184 | 4 | `closed`: 1 once another ring has replaced this one | replacer |
+//! | 192 | 8 | `turn`: position of the pad that last ended a lap early, 0 if none did | owner of `claim` |
 //! | 256 | 8 | `head`: position of the next record to be received | receiver |
 //! | 264 | 8 | `owner`: 0, the owner word of the receiver, or `RECEIVER_GONE` | receivers, by CAS |
 //! | 272 | 8 | `received` messages | receiver |
@@ -43,8 +44,8 @@
 //! # Records
 //!
 //! A *position* is a count of bytes since the ring was made, those passed over included, and never
-//! wraps: 2^63 bytes last 29 years at 10 GB/s, or 15 where a receiver that keeps up goes back to
-//! the beginning of a large ring. Its *offset* is the position modulo `capacity`. At each position
+//! wraps: 2^63 bytes last 29 years at 10 GB/s, or 15 where a receiver that keeps up lets the laps
+//! of a large ring end early. Its *offset* is the position modulo `capacity`. At each position
 //! between `head` and `tail` where a record begins, and at `tail` itself, stands a header word:
 //!
 //! ```text
@@ -59,7 +60,7 @@
 //! | EMPTY 0 | nothing claimed here yet; the whole word is 0 | BUSY |
 //! | BUSY 1 | claimed, being written by (slot, generation) | READY, PAD, SKIP; EMPTY if never made |
 //! | READY 2 | a message | none: the space is overwritten a lap later |
-//! | PAD 3 | unused bytes, to the ring's end or after a shortened message | none |
+//! | PAD 3 | passed over: to the ring's end, after a shortened message, or behind a turn | none |
 //! | SKIP 4 | given up, by its sender or for a dead one | none |
 //!
 //! A record never wraps. An *owner word* is a header word with `len` 0 and state BUSY; so it is
@@ -146,12 +147,13 @@ pub(crate) struct Identity {
 pub(crate) struct Producers {
     pub(crate) claim: AtomicU64,
     pub(crate) tail: AtomicU64,
-    pub(crate) head_cache: AtomicU64,
+    pub(crate) room: AtomicU64,
     pub(crate) claimed: AtomicU64,
     pub(crate) high_water: AtomicU64,
     pub(crate) takeovers: AtomicU64,
     pub(crate) attaches: AtomicU64,
     pub(crate) closed: AtomicU32,
+    pub(crate) turn: AtomicU64,
 }
 
 /// What the receiver writes.
@@ -199,10 +201,10 @@ const _: () = {
     assert!(offset_of!(Identity, version) == 8 && offset_of!(Identity, slot_count) == 12);
     assert!(offset_of!(Identity, capacity) == 16 && offset_of!(Identity, id) == 24);
     assert!(offset_of!(Header, producers) == 128 && offset_of!(Producers, claim) == 0);
-    assert!(offset_of!(Producers, tail) == 8 && offset_of!(Producers, head_cache) == 16);
+    assert!(offset_of!(Producers, tail) == 8 && offset_of!(Producers, room) == 16);
     assert!(offset_of!(Producers, claimed) == 24 && offset_of!(Producers, high_water) == 32);
     assert!(offset_of!(Producers, takeovers) == 40 && offset_of!(Producers, attaches) == 48);
-    assert!(offset_of!(Producers, closed) == 56);
+    assert!(offset_of!(Producers, closed) == 56 && offset_of!(Producers, turn) == 64);
     assert!(offset_of!(Header, consumer) == 256 && offset_of!(Consumer, head) == 0);
     assert!(offset_of!(Consumer, owner) == 8 && offset_of!(Consumer, received) == 16);
     assert!(offset_of!(Consumer, discarded) == 24 && offset_of!(Consumer, reclaimed) == 32);

@@ -41,8 +41,8 @@
 //! | `discard-forgotten` | a dropped reservation stays BUSY |
 //! | `length-trusted` | a record's length is not checked |
 //! | `place-trusted` | `tail` and `head` are not checked |
-//! | `back-blindly` | the receiver goes back over what is claimed |
-//! | `back-without-end` | it stores no EMPTY word where it goes |
+//! | `turn-blindly` | a lap of a large ring ends early although its beginning is in use |
+//! | `turn-overwritten` | a lap goes on where the header of the last turn's pad stands |
 //! | `closed-ignored` | a replaced ring can still be sent on |
 
 /// Whether this process is to have the mutant called `name`.

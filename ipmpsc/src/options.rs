@@ -279,7 +279,8 @@ impl SharedRingBuffer {
         let head = consumer.head.load(Relaxed);
         let tail = producers.tail.load(Relaxed);
         let discarded = consumer.discarded.load(Relaxed);
-        let used = tail.saturating_sub(head).min(view.capacity());
+        let lap = tail - tail % view.capacity();
+        let used = self.region.ring.in_use(tail, head, lap).min(view.capacity());
         Stats {
             capacity: view.capacity(),
             used,

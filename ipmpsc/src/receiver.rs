@@ -511,9 +511,6 @@ impl End {
                 return Ok(Some(Found { offset, len }));
             }
         }
-        if ring.is_far(place.cursor()) {
-            self.go_back(place)?;
-        }
         let mut patience = Patience::new(self.spin, &self.learned);
         loop {
             let busy = match ring.peek(place.cursor())? {
@@ -617,18 +614,6 @@ impl End {
         match region.ring.recover(place.cursor(), me, busy) {
             Err(Refused::Held(holder)) => region.is_dead(holder) && region.ring.free_claim(holder),
             _ => true,
-        }
-    }
-
-    /// Goes back to the ring's beginning, if nobody is making a claim: a message comes then.
-    #[cold]
-    fn go_back(&self, place: &mut Place) -> Result<()> {
-        let Ok(me) = self.region.me(Role::Receiver) else {
-            return Ok(());
-        };
-        match self.region.ring.go_back(place.cursor(), me) {
-            Err(Refused::Failed(error)) => Err(error),
-            _ => Ok(()),
         }
     }
 

@@ -8,12 +8,14 @@
 //!
 //! # Invariants
 //!
-//! 1. Only the owner of the claim word writes `tail`, `head_cache`, and the header words at and
+//! 1. Only the owner of the claim word writes `tail`, `room`, `turn`, and the header words at and
 //!    after `tail`. It holds no user code and no copy: about fifteen instructions. The receiver is
-//!    one for as long as `recover` or `go_back` takes.
+//!    one for as long as `recover` takes.
 //! 2. The header word at `tail` is EMPTY, or BUSY of a claim that is being made or was never
 //!    finished (its owner died). `claim` stores the EMPTY after its record before the record.
-//! 3. `tail - head <= capacity`, and 8 bytes at `tail` are always free (the EMPTY word).
+//! 3. `tail - head <= capacity`, and 8 bytes at `tail` are always free (the EMPTY word). Where a
+//!    lap was ended early and the next one went on behind that turn, `tail - head` is more for as
+//!    long as `head` is before the turn; then `tail` may not pass the lap's end (`warm.rs`).
 //! 4. A BUSY record's bytes belong to its owner. It leaves that state by one CAS: by its owner
 //!    (READY, PAD, SKIP), or by the receiver with proof that the owner is dead, holding the
 //!    claim word.
@@ -31,7 +33,8 @@
 //! | `claim-done`, `copy-half`, `copy-done` | BUSY record | `recover` turns it into SKIP |
 //! | `commit-done` | READY record, receiver perhaps asleep | receiver's nap ends within 95 ms |
 //! | `commit-waking` | the same, wait word already 0 | the same |
-//! | `pad-moved` | BUSY record up to the ring's end | as any BUSY record |
+//! | `claim-moved`, of a turn | the same; `turn` still names an old one | the lap is not reopened |
+//! | `pad-moved` | BUSY record up to the ring's end, or over what is not received | as any BUSY record |
 //!
 //! | the receiver dies | what stands there | what follows |
 //! |---|---|---|
@@ -39,21 +42,19 @@
 //! | after `release`, before the caller has it | `head` moved | `recv` is at most once there |
 //! | `recover-locked` | claim word | freed by whoever meets it |
 //! | `recover-done` | SKIP or EMPTY, claim word | as above; `recover` again finds nothing to do |
-//! | `back-marked` | claim word; BUSY at tail, tail not moved | as `claim-marked` |
-//! | `back-moved` | claim word; BUSY record up to the ring's end | as `claim-moved` |
-//! | `back-passed` | claim word; the ring empty, at its beginning | as above |
 //!
 //! # Orderings
 //!
 //! Grep for `SYNC(`; each tag names both ends. Everything under the claim word needs no more than
 //! its Acquire and Release while its holders live. When one died inside, its successor frees
 //! the word by CAS after the kernel said so, which orders memory by itself; the loads of `tail`
-//! and `head_cache` are Acquire all the same, so that the argument does not need the kernel.
+//! and `room` are Acquire all the same, so that the argument does not need the kernel.
 
 #[cfg(not(loom))]
 mod copy;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod sim;
+mod space;
 #[cfg(all(test, loom))]
 pub(crate) mod tests;
 #[cfg(all(test, not(loom)))]
@@ -76,12 +77,14 @@ const PREFETCH_AHEAD: u64 = 256;
 #[derive(Debug)]
 pub(crate) struct Ring {
     view: View,
-    /// The position of offset 0 in the lap that `new_offset` met last. A hint of this process
+    /// The position of offset 0 in the lap that `look_far` met last. A hint of this process
     /// alone: any multiple of the capacity is right, a near one saves a division.
     lap: AtomicU64,
-    /// The offset in that lap from which on a claim is refused as far. A hint likewise: any value
-    /// up to the capacity is right.
+    /// The offset in that lap from which on a claim is to look whether it is far. A hint likewise:
+    /// any value up to the capacity is right.
     near: AtomicU64,
+    /// What `near` is at the beginning of each lap.
+    warm: u64,
     #[cfg(not(loom))]
     copier: Copier,
 }
@@ -96,6 +99,14 @@ pub(crate) struct Claim {
     pub(crate) word: RecordWord,
 }
 
+/// The senders' place in the ring.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    tail: u64,
+    /// `tail` modulo the capacity.
+    offset: u64,
+}
+
 /// Why a claim was not made.
 #[derive(Debug)]
 pub(crate) enum Refused {
@@ -103,11 +114,14 @@ pub(crate) enum Refused {
     Held(u64),
     /// Not enough space, or not empty where that was asked.
     Full,
-    /// So far into a large ring that the receiver might be let catch up. Then `go_far`.
+    /// Only far into a large ring, unless the receiver catches up. If it does not, `go_far`.
     Far,
     /// Never: the ring is closed or corrupt.
     Failed(Error),
 }
+
+/// What comes of trying to claim, or to do something else under the claim word.
+pub(crate) type Attempt<T> = std::result::Result<T, Refused>;
 
 /// The receiver's private place in the ring.
 #[derive(Debug)]
@@ -137,11 +151,12 @@ impl Ring {
     pub(crate) fn new(view: View) -> Self {
         #[cfg(not(loom))]
         let copier = Copier::new(view.capacity());
-        let near = AtomicU64::new(warm::near_bytes(view.capacity()));
+        let warm = warm::warm_bytes(view.capacity());
         Self {
             view,
             lap: AtomicU64::new(0),
-            near,
+            near: AtomicU64::new(warm),
+            warm,
             #[cfg(not(loom))]
             copier,
         }
@@ -164,7 +179,7 @@ impl Ring {
         span: u64,
         messages: u64,
         when_empty: bool,
-    ) -> std::result::Result<Claim, Refused> {
+    ) -> Attempt<Claim> {
         self.lock(me)?;
         let claim = self.claim_locked(me, span, messages, when_empty);
         mutant!("lock-kept", return claim);
@@ -173,7 +188,7 @@ impl Ring {
     }
 
     #[inline]
-    fn lock(&self, me: Owner) -> std::result::Result<(), Refused> {
+    fn lock(&self, me: Owner) -> Attempt<()> {
         // SYNC(claim-word): Acquire pairs with the Release of `unlock` and of `free_claim`.
         // SYNC(owner-lives): Release and, where it fails, Acquire: whoever reads an owner here
         // and then its slot must not find the generation from before the owner attached.
@@ -201,28 +216,6 @@ impl Ring {
         Some(self.view.header().producers.claim.load(Acquire)).filter(|&holder| holder != 0)
     }
 
-    /// Whether a claim could succeed: a look without the claim word, for waiting.
-    pub(crate) fn may_fit(&self, span: u64, when_empty: bool) -> bool {
-        // Acquire, but only a hint: `claim` looks again.
-        let tail = self.view.header().producers.tail.load(Acquire);
-        let used = tail.wrapping_sub(self.view.header().consumer.head.load(Acquire));
-        let capacity = self.view.capacity();
-        if used > capacity || !tail.is_multiple_of(8) {
-            // Let `claim` say that it is corrupt.
-            return true;
-        }
-        let to_end = capacity - tail % capacity;
-        (used == 0 || !when_empty) && span.min(to_end) + HEADER_BYTES <= capacity - used
-    }
-
-    /// Whether an eighth of the ring is free: a hint, as `may_fit`.
-    pub(crate) fn is_roomy(&self) -> bool {
-        let head = self.view.header().consumer.head.load(Acquire);
-        let used = self.view.header().producers.tail.load(Acquire).wrapping_sub(head);
-        let capacity = self.view.capacity();
-        used <= capacity - capacity / 8 || used > capacity
-    }
-
     /// Frees the claim word of a dead holder; whatever the holder left unfinished at tail, the
     /// next claim overwrites. False if somebody else has been quicker.
     #[cold]
@@ -246,7 +239,7 @@ impl Ring {
         span: u64,
         messages: u64,
         when_empty: bool,
-    ) -> std::result::Result<Claim, Refused> {
+    ) -> Attempt<Claim> {
         let producers = &self.view.header().producers;
         if mutant!("closed-ignored", 0, producers.closed.load(Relaxed)) != 0 {
             return Err(Refused::Failed(Error::Closed));
@@ -257,98 +250,93 @@ impl Ring {
             if !tail.is_multiple_of(8) || tail > u64::MAX / 2 {
                 return Err(Refused::Failed(corrupt(136)));
             }
-            let offset = self.near_offset(tail)?;
+            let offset = match self.near_offset(tail) {
+                Some(offset) => offset,
+                None => match self.look_far(me, tail, span, when_empty)? {
+                    Some(offset) => offset,
+                    None => continue,
+                },
+            };
+            let place = Place { tail, offset };
             let to_end = self.view.capacity() - offset;
-            let piece = span.min(to_end);
-            if !self.has_room(tail, piece)? || (when_empty && !self.is_empty(tail)?) {
-                return Err(Refused::Full);
+            if !self.has_room(place, span.min(to_end))? || (when_empty && !self.is_empty(place)?) {
+                return Err(self.full(place, span, when_empty));
             }
-            let end = if piece == to_end { 0 } else { offset + piece };
-            // Relaxed: published by the Release below, before the receiver can get there.
-            mutant!("terminator-forgotten", (), self.view.word(end).store(0, Relaxed));
-            hit("claim-ended");
-            // The piece fits the ring, whose messages have 32-bit lengths, unless it is a pad.
-            let len = u32::try_from(piece - HEADER_BYTES)
-                .map_err(|_| Refused::Failed(Error::MessageTooLarge))?;
-            let word = RecordWord::busy(me, len);
-            mutant!("tail-first", producers.tail.store(tail + piece, Release));
-            // SYNC(record-claimed): Release publishes the EMPTY word after the record to a
-            // receiver that turns this record into SKIP and goes on to it.
-            self.view.word(offset).store(word.0, Release);
-            hit("claim-marked");
-            if span <= to_end {
-                // Relaxed: counters are read for people only.
-                let claimed = producers.claimed.load(Relaxed);
-                producers.claimed.store(claimed.wrapping_add(messages), Relaxed);
+            if span > to_end {
+                self.pad(me, place, to_end, false)?;
+                continue;
             }
-            // SYNC(tail-moved): Release, for the Acquire above and those of the receiver, which
-            // must then find the BUSY word.
-            producers.tail.store(tail + piece, Release);
-            hit("claim-moved");
-            let claim = Claim { offset, word };
-            if span <= to_end {
-                self.view.prefetch(end + span.max(PREFETCH_AHEAD), span);
-                return Ok(claim);
-            }
-            hit("pad-moved");
-            let pad = RecordWord::pad(me, mutant!("pad-off-by-one", len.saturating_sub(8), len));
-            self.publish(&claim, pad).map_err(Refused::Failed)?;
+            let claim = self.mark(me, place, span)?;
+            // Relaxed: counters are read for people only.
+            let claimed = producers.claimed.load(Relaxed);
+            producers.claimed.store(claimed.wrapping_add(messages), Relaxed);
+            self.move_tail(place, span);
+            self.view.prefetch(self.after(place, span) + span.max(PREFETCH_AHEAD), span);
+            return Ok(claim);
         }
     }
 
-    /// Whether a record of `span` bytes at `tail` and the header word after it are free.
+    /// The offset after a record.
     #[inline]
-    fn has_room(&self, tail: u64, span: u64) -> std::result::Result<bool, Refused> {
-        let producers = &self.view.header().producers;
-        let capacity = self.view.capacity();
-        let wanted = mutant!("terminator-no-room", span, span + HEADER_BYTES);
-        // The true use is known only when `head` is read, a cache miss; so it is read when the
-        // ring seems full, and when the use seems to have grown by an eighth of the ring.
-        // Relaxed: read for people only.
-        let high_water = producers.high_water.load(Relaxed);
-        let limit = high_water.saturating_add(capacity / 8).min(capacity);
-        // SYNC(space-freed): Acquire pairs with the Release below, hence with the receiver's.
-        let used = tail.wrapping_sub(producers.head_cache.load(Acquire));
-        if used.saturating_add(wanted) <= limit {
-            return Ok(true);
-        }
-        let consumer = &self.view.header().consumer;
-        let head = mutant!("head-not-read-again", &producers.head_cache, &consumer.head);
-        let trust = mutant!("place-trusted", true, false);
-        // SYNC(space-freed): Acquire pairs with `release`: the receiver has done with the bytes
-        // that are about to be overwritten.
-        let head = head.load(mutant!("space-relaxed", Relaxed, Acquire));
-        let used = tail.wrapping_sub(head);
-        if !trust && (!head.is_multiple_of(8) || used > capacity) {
-            return Err(Refused::Failed(corrupt(256)));
-        }
-        // SYNC(space-freed): Release hands the receiver's Release on to later claimers.
-        producers.head_cache.store(head, Release);
-        let fits = wanted <= capacity - used;
-        let use_now = used + if fits { span } else { 0 };
-        if use_now > high_water {
-            producers.high_water.store(use_now, Relaxed);
-        }
-        Ok(fits)
+    fn after(&self, place: Place, span: u64) -> u64 {
+        let end = place.offset + span;
+        if end == self.view.capacity() { 0 } else { end }
     }
 
-    fn is_empty(&self, tail: u64) -> std::result::Result<bool, Refused> {
-        // SYNC(space-freed): Acquire, as in `has_room`.
-        let head = self.view.header().consumer.head.load(Acquire);
-        if !head.is_multiple_of(8) || tail.wrapping_sub(head) > self.view.capacity() {
-            // `may_fit` sends its callers here to be told.
-            return Err(Refused::Failed(corrupt(256)));
+    /// Makes a record at `tail`, before `move_tail`.
+    #[inline]
+    fn mark(&self, me: Owner, place: Place, span: u64) -> Attempt<Claim> {
+        let end = self.view.word(self.after(place, span));
+        // Relaxed: published by the Release below, before the receiver can get there.
+        mutant!("terminator-forgotten", (), end.store(0, Relaxed));
+        hit("claim-ended");
+        // It fits the ring, whose messages have 32-bit lengths.
+        let len = u32::try_from(span - HEADER_BYTES)
+            .map_err(|_| Refused::Failed(Error::MessageTooLarge))?;
+        let word = RecordWord::busy(me, len);
+        mutant!("tail-first", self.store_tail(place, span));
+        // SYNC(record-claimed): Release publishes the EMPTY word after the record to a
+        // receiver that turns this record into SKIP and goes on to it.
+        self.view.word(place.offset).store(word.0, Release);
+        hit("claim-marked");
+        Ok(Claim { offset: place.offset, word })
+    }
+
+    #[inline]
+    fn move_tail(&self, place: Place, span: u64) {
+        self.store_tail(place, span);
+        hit("claim-moved");
+    }
+
+    #[inline]
+    fn store_tail(&self, place: Place, span: u64) {
+        // SYNC(tail-moved): Release, for the Acquire in `claim_locked` and those of the receiver,
+        // which must then find the BUSY word.
+        self.view.header().producers.tail.store(place.tail + span, Release);
+    }
+
+    /// Claims and gives up `span` bytes at `tail`, by a turn or to get to where a record fits.
+    #[cold]
+    fn pad(&self, me: Owner, place: Place, span: u64, is_turn: bool) -> Attempt<()> {
+        let claim = self.mark(me, place, span)?;
+        self.move_tail(place, span);
+        if is_turn {
+            // After `tail`: whoever dies between leaves no turn that was never made.
+            self.view.header().producers.turn.store(place.tail, Release);
         }
-        Ok(head == tail)
+        hit("pad-moved");
+        let len = claim.word.len();
+        let pad = RecordWord::pad(me, mutant!("pad-off-by-one", len.saturating_sub(8), len));
+        self.publish(&claim, pad).map_err(Refused::Failed)
     }
 
     /// Offset of a sender's position, unless it is far.
     #[inline]
-    fn near_offset(&self, position: u64) -> std::result::Result<u64, Refused> {
+    fn near_offset(&self, position: u64) -> Option<u64> {
         // Relaxed: any value that was ever stored is a start of a lap, and of `near` up to the
         // capacity, so that what is below it is an offset.
         let offset = position.wrapping_sub(self.lap.load(Relaxed));
-        if offset < self.near.load(Relaxed) { Ok(offset) } else { self.new_offset(position) }
+        (offset < self.near.load(Relaxed)).then_some(offset)
     }
 
     /// Writes the header of a message or pad inside a claimed span, for `commit` to publish.
@@ -479,11 +467,11 @@ impl Ring {
         let head = header.consumer.head.load(Acquire);
         // SYNC(tail-moved): Acquire.
         let tail = header.producers.tail.load(Acquire);
-        let plausible = head.is_multiple_of(8) && head <= u64::MAX / 2;
-        if !plausible || tail.wrapping_sub(head) > self.view.capacity() {
+        let capacity = self.view.capacity();
+        if self.free_end(tail, head, tail - tail % capacity).is_none() {
             return Err(corrupt(256));
         }
-        Ok(Cursor { head, offset: head % self.view.capacity(), freed: 0 })
+        Ok(Cursor { head, offset: head % capacity, freed: 0 })
     }
 
     /// Looks at the next record, passing pads and skipped ones.
@@ -577,12 +565,7 @@ impl Ring {
     /// Turns the record `busy` at the receiver's place, whose owner is dead, into one that
     /// `peek` passes. Idempotent: whoever dies in here leaves it to be done again.
     #[cold]
-    pub(crate) fn recover(
-        &self,
-        cursor: &Cursor,
-        me: Owner,
-        busy: RecordWord,
-    ) -> std::result::Result<(), Refused> {
+    pub(crate) fn recover(&self, cursor: &Cursor, me: Owner, busy: RecordWord) -> Attempt<()> {
         // Under the claim word nobody makes or remakes a claim at this place (invariant 1).
         self.lock(me)?;
         hit("recover-locked");

@@ -14,7 +14,7 @@ use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
 use crate::reservation::Reservation;
-use crate::ring::{Claim, Refused};
+use crate::ring::{Attempt, Claim, Refused};
 use crate::roster::Role;
 use serde::Serialize;
 use std::cell::RefCell;
@@ -554,7 +554,12 @@ impl Sender {
                 Refused::Failed(error) => return Err(error),
                 Refused::Held(_) if !self.wait_for_claim_word(deadline) => return Ok(None),
                 Refused::Held(_) => {}
-                Refused::Far => self.let_receiver_catch_up(deadline),
+                Refused::Far => {
+                    if let Err(again) = self.let_receiver_catch_up(me, span, deadline) {
+                        refused = again;
+                        continue;
+                    }
+                }
                 // There was space at the deadline's last look, and somebody else got it.
                 Refused::Full if last => return Ok(None),
                 Refused::Full => {
@@ -572,26 +577,25 @@ impl Sender {
         }
     }
 
-    /// Waits until the receiver has emptied a large ring and gone back to its beginning, as long as
-    /// it comes on.
-    fn let_receiver_catch_up(&self, deadline: Deadline) {
+    /// Waits until the receiver of a large ring has made room for the next turn, as long as it
+    /// comes on, and otherwise lets claims go further.
+    fn let_receiver_catch_up(&self, me: Owner, span: u64, deadline: Deadline) -> Attempt<()> {
         let ring = &self.region.ring;
         let until = Instant::now() + MOST_CATCHING_UP;
         let learned = Learned::new();
         let patience = || Patience::new(Spin::For(CATCHING_UP), &learned);
-        let mut waiting = patience();
-        let mut head = 0;
+        let (mut waiting, mut head) = (patience(), 0);
         ring.comes_on(&mut head);
-        while self.spin != Spin::Never && !is_led() && ring.is_far_ahead() {
+        while ring.is_far(span) {
             match waiting.next(deadline, true) {
-                Next::Again => {}
+                Next::Again if self.spin != Spin::Never && !is_led() => {}
                 Next::Sleep(_) if ring.comes_on(&mut head) && Instant::now() < until => {
                     waiting = patience();
                 }
-                _ => break,
+                _ => return ring.go_far(me, span),
             }
         }
-        ring.go_far();
+        Ok(())
     }
 
     /// Waits until the claim word is free, freeing it if its holder is dead. False: out of time.

@@ -102,8 +102,8 @@ const PLANTED: [(&str, Seen); 39] = [
     ("discard-forgotten", Ok(InRow("M5"))),
     ("length-trusted", Err(HOSTILE)),
     ("place-trusted", Err(HOSTILE)),
-    ("back-blindly", Ok(Points("go back"))),
-    ("back-without-end", Ok(Points("go back"))),
+    ("turn-blindly", Ok(Points("go far without a turn"))),
+    ("turn-overwritten", Ok(Points("go on behind a turn"))),
     ("closed-ignored", Ok(InRow("F2"))),
 ];
 

@@ -8,9 +8,13 @@
 //! A live ring moves under its reader. What is shown all the same is true of some moment:
 //!
 //! 1. `head` and `tail` only grow, so a `tail` read between two looks at `head` lies at or beyond
-//!    the first and at most `capacity` beyond the second.
-//! 2. Bytes are overwritten only once `head` has passed them. Bytes read before a look at `head`
-//!    that has not passed them were whole records; those it has passed are dropped and counted.
+//!    the first and at most `capacity` beyond the second. It may lie further where the lap before
+//!    that of `tail` was ended early, by a turn that `head` has not passed, and that of `tail` goes
+//!    on behind the turn. `turn` is read after `tail`: no other turn is made before `head` has
+//!    passed that one, and then the distance is an ordinary one.
+//! 2. Bytes are overwritten only once `head` has passed them, or inside a turn's pad. Bytes of
+//!    records read before a look at `head` that has not passed them were whole records; those it
+//!    has passed are dropped and counted.
 //! 3. A contradiction counts only if it is still there after several looks.
 
 mod walk;
@@ -46,12 +50,13 @@ mod at {
     pub(super) const ID: u64 = 24;
     pub(super) const CLAIM: u64 = 128;
     pub(super) const TAIL: u64 = 136;
-    pub(super) const HEAD_CACHE: u64 = 144;
+    pub(super) const ROOM: u64 = 144;
     pub(super) const CLAIMED: u64 = 152;
     pub(super) const HIGH_WATER: u64 = 160;
     pub(super) const TAKEOVERS: u64 = 168;
     pub(super) const ATTACHES: u64 = 176;
     pub(super) const CLOSED_TO_SENDERS: u64 = 184;
+    pub(super) const TURN: u64 = 192;
     pub(super) const HEAD: u64 = 256;
     pub(super) const OWNER: u64 = 264;
     pub(super) const RECEIVED: u64 = 272;
@@ -61,8 +66,8 @@ mod at {
     pub(super) const RECEIVER_WAIT: u64 = 384;
     pub(super) const SPACE_WAIT: u64 = 512;
     /// Bytes that no field owns, up to the slots.
-    pub(super) const GAPS: [(u64, u64); 5] =
-        [(40, 128), (188, 256), (300, 384), (388, 512), (516, super::SLOTS_OFFSET)];
+    pub(super) const GAPS: [(u64, u64); 6] =
+        [(40, 128), (188, 192), (200, 256), (300, 384), (388, 512), (516, super::SLOTS_OFFSET)];
 }
 
 /// How often a contradiction is looked at before it is believed, and the pause between.
@@ -132,6 +137,8 @@ pub(crate) struct Header {
     pub(crate) id: [u64; 2],
     pub(crate) head: u64,
     pub(crate) tail: u64,
+    /// Bytes between them that are not free.
+    pub(crate) used: u64,
     pub(crate) claim: Option<(Owner, Life)>,
     pub(crate) claimed: u64,
     pub(crate) high_water: u64,
@@ -154,11 +161,6 @@ impl Header {
         (self.capacity - 2 * WORD).min(u64::from(u32::MAX))
     }
 
-    /// Bytes between `head` and `tail`.
-    pub(crate) fn used(&self) -> u64 {
-        self.tail - self.head
-    }
-
     /// Messages sent or being sent: what was claimed, less what came to nothing.
     pub(crate) fn sent(&self) -> u64 {
         self.claimed.saturating_sub(self.discarded)
@@ -176,6 +178,16 @@ impl Header {
             (senders + u64::from(slot.senders), blocked + u64::from(slot.blocked))
         })
     }
+}
+
+/// The ring's ends at one moment.
+struct Positions {
+    head: u64,
+    tail: u64,
+    /// Bytes between them, without those that a turn passed over and nobody has taken since.
+    used: u64,
+    /// Nothing from here on is free.
+    free_end: u64,
 }
 
 /// An open ring.
@@ -258,9 +270,11 @@ impl RingFile {
     }
 
     /// `head` and `tail` of one moment (invariant 1).
-    fn positions(&self) -> Result<(u64, u64), Trouble> {
+    fn positions(&self) -> Result<Positions, Trouble> {
+        let capacity = self.capacity;
         let first = self.word(at::HEAD)?;
         let tail = self.word(at::TAIL)?;
+        let turn = self.word(at::TURN)?;
         let head = self.word(at::HEAD)?;
         for (name, offset, position) in
             [("head", at::HEAD, head.max(first)), ("tail", at::TAIL, tail)]
@@ -272,13 +286,22 @@ impl RingFile {
         if first > tail {
             return corrupt(at::HEAD, format!("head {first} lies beyond tail {tail}"));
         }
+        let lap = tail - tail % capacity;
+        let is_ahead = turn != 0 && head <= turn && turn < lap && lap - turn <= capacity;
+        let goes_on = is_ahead && tail - turn > capacity;
         // The word at tail is always free.
-        if tail.saturating_sub(head) > self.capacity - WORD {
-            let capacity = self.capacity;
+        if tail.saturating_sub(head) > capacity - WORD && !goes_on {
             let what = format!("head {head} lies more than {capacity} bytes behind tail {tail}");
             return corrupt(at::HEAD, what);
         }
-        Ok((head.min(tail), tail))
+        let head = head.min(tail);
+        let (used, free_end) = match (goes_on, is_ahead) {
+            // What the receiver has before the turn lies inside the pad that leads behind it.
+            (true, _) => (tail - lap, lap + capacity),
+            (false, true) => (tail - head - (lap - turn), head + capacity),
+            (false, false) => (tail - head, head + capacity),
+        };
+        Ok(Positions { head, tail, used, free_end })
     }
 
     /// Everything before the data, checked.
@@ -291,14 +314,19 @@ impl RingFile {
         // 68 KiB at most: `sizes` has bounded the slots.
         let mut bytes = vec![0; self.data_offset() as usize];
         self.read(&mut bytes, 0)?;
-        // After the copy, so that `head_cache` was read before the head that it trails.
-        let (head, tail) = self.positions()?;
+        // After the copy, so that `room` and `turn` were read before what they are checked with.
+        let Positions { head, tail, used, free_end } = self.positions()?;
         let raw = Raw { bytes: &bytes, slot_count: self.slot_count };
         raw.check_gaps(self.slots_end())?;
-        let head_cache = raw.u64(at::HEAD_CACHE);
-        if !head_cache.is_multiple_of(WORD) || head_cache > head {
-            let what = format!("head_cache {head_cache} was never a head: that is at {head}");
-            return corrupt(at::HEAD_CACHE, what);
+        let room = raw.u64(at::ROOM);
+        if room > free_end {
+            let what = format!("room {room} lies beyond {free_end}, up to where it can be free");
+            return corrupt(at::ROOM, what);
+        }
+        let turn = raw.u64(at::TURN);
+        if !turn.is_multiple_of(WORD) || (turn != 0 && turn >= tail) {
+            let what = format!("turn {turn} is no position before tail {tail}");
+            return corrupt(at::TURN, what);
         }
         let high_water = raw.u64(at::HIGH_WATER);
         if high_water > self.capacity {
@@ -315,6 +343,7 @@ impl RingFile {
             id: [raw.u64(at::ID), raw.u64(at::ID + 8)],
             head,
             tail,
+            used,
             claim: signed(at::CLAIM, "claim")?,
             claimed: raw.u64(at::CLAIMED),
             high_water,
@@ -379,7 +408,7 @@ impl RingFile {
 
     /// Where the next record to be received begins.
     pub(crate) fn head(&self) -> Result<u64, Trouble> {
-        settled(|| self.positions()).map(|(head, _)| head)
+        settled(|| self.positions()).map(|ends| ends.head)
     }
 
     /// Whether another ring has taken its path.

@@ -78,7 +78,7 @@ pub(crate) struct Walk<'a> {
 impl RingFile {
     /// The records from `position` to `tail` as it is now, with up to `bytes` of each payload.
     pub(crate) fn walk(&self, position: u64, bytes: usize) -> Result<Walk<'_>, Trouble> {
-        let (_, tail) = settled(|| self.positions())?;
+        let tail = settled(|| self.positions())?.tail;
         let need = WORD.saturating_add(bytes as u64);
         Ok(Walk { ring: self, position, tail, need, chunk: Vec::new(), at: 0, head: 0 })
     }

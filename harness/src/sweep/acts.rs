@@ -38,6 +38,10 @@ pub(crate) struct Act {
     drained: u64,
     /// Messages that wait to be received.
     waiting: u64,
+    /// The length of these, where it is not that of the victim's.
+    witness_len: usize,
+    /// Then the witness turns, and fills the lap that it begins.
+    is_turned: bool,
     /// Messages behind a record that is left behind, where one is recovered.
     behind: u64,
     before: Before,
@@ -54,8 +58,6 @@ pub(crate) enum Does {
     Receive,
     /// From a ring without a message.
     ReceiveNothing,
-    /// Likewise, where the receiver goes back to the beginning of a large ring.
-    GoBack,
     /// Past the record of a sender that died writing it.
     Recover,
     /// Of a sender that died making it, by looks without waiting.
@@ -84,13 +86,34 @@ enum Before {
 
 const fn act(name: &'static str, does: Does, form: Form, ring: (u64, u64, u64)) -> Act {
     let (ring_bytes, drained, waiting) = ring;
-    let (len, before) = (HEADER_LEN, Before::Nobody);
-    Act { name, does, form, len, ring_bytes, drained, waiting, behind: 2, before }
+    let (len, witness_len, before) = (HEADER_LEN, HEADER_LEN, Before::Nobody);
+    let (is_turned, behind) = (false, 2);
+    Act {
+        name,
+        does,
+        form,
+        len,
+        ring_bytes,
+        drained,
+        waiting,
+        witness_len,
+        is_turned,
+        behind,
+        before,
+    }
 }
 
 impl Act {
     const fn of_len(self, len: usize) -> Act {
         Act { len, ..self }
+    }
+
+    const fn among(self, witness_len: usize) -> Act {
+        Act { witness_len, ..self }
+    }
+
+    const fn behind_a_turn(self) -> Act {
+        Act { is_turned: true, ..self }
     }
 
     const fn after(self, before: Before) -> Act {
@@ -104,14 +127,15 @@ impl Act {
 
 use Before::{HoldingWord, Marked, SleepingReceiver, SleepingSender, Writing};
 use Does::{
-    Attach, AttachToReceive, Create, GoBack, Leave, Receive, ReceiveNothing, Recover, RecoverClaim,
-    Send, SendBatch,
+    Attach, AttachToReceive, Create, Leave, Receive, ReceiveNothing, Recover, RecoverClaim, Send,
+    SendBatch,
 };
 use Form::{Borrowed, Bytes, Typed};
 
 /// Messages of 24 bytes take 32 of the ring, typed ones 40. A ring of 256 has room for 7 or 6
-/// (eight bytes stay free); after 6 or 5 of them the next does not fit before the end.
-pub(crate) const ACTS: [Act; 25] = [
+/// (eight bytes stay free); after 6 or 5 of them the next does not fit before the end. A ring of
+/// 4 MiB is large, and 16 messages of 64 KiB bring it to where a lap may end early.
+pub(crate) const ACTS: [Act; 27] = [
     act("send bytes, empty", Send, Bytes, (256, 1, 0)),
     act("send bytes, nearly full", Send, Bytes, (256, 1, 6)),
     act("send bytes, at the wrap", Send, Bytes, (256, 6, 0)).of_len(64),
@@ -123,13 +147,15 @@ pub(crate) const ACTS: [Act; 25] = [
     act("send a batch", SendBatch, Typed, (512, 1, 0)),
     act("send, claim word of a dead sender", Send, Bytes, (256, 1, 0)).after(HoldingWord),
     act("send, half-made claim", Send, Bytes, (256, 1, 0)).after(Marked),
+    act("turn in a large ring", Send, Bytes, (4 << 20, 16, 0)).among(1 << 16),
+    act("go far without a turn", Send, Bytes, (4 << 20, 0, 16)).among(1 << 16),
+    act("go on behind a turn", Send, Bytes, (4 << 20, 8, 8)).among(1 << 16).behind_a_turn(),
     act("receive bytes", Receive, Bytes, (256, 0, 4)),
     act("receive bytes, at the wrap", Receive, Bytes, (256, 5, 4)).of_len(32),
     act("receive typed", Receive, Typed, (256, 0, 4)),
     act("receive typed, at the wrap", Receive, Typed, (256, 5, 4)),
     act("receive, sender asleep", Receive, Bytes, (256, 0, 7)).after(SleepingSender),
     act("receive from an empty ring", ReceiveNothing, Bytes, (256, 1, 0)),
-    act("go back in a large ring", GoBack, Bytes, (2 << 20, 17, 0)).of_len(1 << 16),
     act("recover a record", Recover, Bytes, (256, 1, 0)).after(Writing),
     act("recover a half-made claim", RecoverClaim, Bytes, (256, 1, 0)).after(Marked),
     act("attach to send", Attach, Bytes, (256, 1, 1)),
@@ -202,10 +228,13 @@ impl Act {
     /// The scene before anybody has died.
     fn prepare(&self, path: &Path) -> Result<Scene> {
         // A receiver meets the lengths that the row is about; other victims send them.
-        let is_met = matches!(self.does, Receive | GoBack | Attach | AttachToReceive);
-        let len = if is_met { self.len } else { HEADER_LEN };
+        let is_met = matches!(self.does, Receive | Attach | AttachToReceive);
+        let len = if is_met { self.len } else { self.witness_len };
         let mut scene = Scene::create(path, self.ring_bytes, self.form, len)?;
         scene.prefill(self.drained, self.waiting)?;
+        if self.is_turned {
+            scene.turn_and_fill()?;
+        }
         if self.receives() || self.before == SleepingReceiver {
             scene.leave_receiving(self.receives());
         }
@@ -216,7 +245,7 @@ impl Act {
     /// Whether the victim is, or becomes, the receiver.
     pub(crate) fn receives(&self) -> bool {
         match self.does {
-            Receive | ReceiveNothing | GoBack | Recover | RecoverClaim | AttachToReceive => true,
+            Receive | ReceiveNothing | Recover | RecoverClaim | AttachToReceive => true,
             Send | SendBatch | Attach | Leave | Create => false,
         }
     }
@@ -279,7 +308,6 @@ impl Act {
             SendBatch => sends_batch(path, mark),
             Receive => receives(self.form, path, self.drained, mark),
             ReceiveNothing => receives_nothing(path, NAP, mark),
-            GoBack => goes_back(path, mark),
             Recover => recovers(path, self.drained, mark),
             RecoverClaim => recovers_claim(path, mark),
             Attach => attaches(path, mark),
@@ -304,7 +332,7 @@ impl Act {
             SendBatch => scene.victim_sent(0, 3),
             Receive => scene.victim_received(1, true),
             Recover | AttachToReceive => scene.victim_received(0, true),
-            ReceiveNothing | GoBack | RecoverClaim | Attach | Leave | Create => {}
+            ReceiveNothing | RecoverClaim | Attach | Leave | Create => {}
         }
     }
 
@@ -315,7 +343,7 @@ impl Act {
             SendBatch => scene.victim_sent(3, 3),
             Receive | Recover | AttachToReceive => scene.victim_received(1, false),
             // What the witness has sent meanwhile, if anything.
-            ReceiveNothing | GoBack | RecoverClaim => scene.victim_received(0, true),
+            ReceiveNothing | RecoverClaim => scene.victim_received(0, true),
             Attach | Leave | Create => {}
         }
     }
@@ -333,7 +361,6 @@ impl Act {
         match self.does {
             Send | SendBatch => scene.sender_window(),
             Receive | ReceiveNothing | Recover | RecoverClaim => scene.receiver_window(),
-            GoBack => scene.way_back_window(),
             Attach | AttachToReceive | Leave => scene.attach_window(),
             Create => scene.create_window(),
         }
@@ -406,15 +433,6 @@ fn receives_nothing(path: &Path, limit: Duration, mark: Mark) -> Result<()> {
     }
     mark();
     drop(rx.recv_bytes_timeout(limit)?);
-    mark();
-    Ok(())
-}
-
-/// Takes the role and goes back at once, as it finds the ring empty.
-fn goes_back(path: &Path, mark: Mark) -> Result<()> {
-    let mut rx = receiver(path)?;
-    mark();
-    drop(rx.try_recv_bytes()?);
     mark();
     Ok(())
 }

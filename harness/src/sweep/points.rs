@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The points of the crate, in the order of a message's way.
-pub(crate) const POINTS: [&str; 23] = [
+pub(crate) const POINTS: [&str; 20] = [
     "attach-slot",
     "attach-locked",
     "attach-counted",
@@ -51,9 +51,6 @@ pub(crate) const POINTS: [&str; 23] = [
     "recv-released",
     "recover-locked",
     "recover-done",
-    "back-marked",
-    "back-moved",
-    "back-passed",
     "detach",
 ];
 /// More passages of one point than this and the victim goes round in circles.

@@ -35,6 +35,7 @@ const WATCH: Duration = Duration::from_millis(2);
 /// Words of the ring's file, as `ipmpsc/src/layout.rs` documents them.
 const CLAIM: usize = 128 / 8;
 const TAIL: usize = 136 / 8;
+const LAST_TURN: usize = 192 / 8;
 const HEAD: usize = 256 / 8;
 const RECEIVER: usize = 264 / 8;
 const RECEIVER_WAIT: usize = 384 / 8;
@@ -134,6 +135,7 @@ struct Positions {
     claim: u64,
     head: u64,
     tail: u64,
+    turn: u64,
     generation: u64,
     recoveries: u64,
 }
@@ -207,6 +209,19 @@ impl Scene {
         for _ in 0..waiting {
             ensure!(self.witness_sends(Duration::ZERO)?, "no room to fill");
         }
+        Ok(())
+    }
+
+    /// The witness ends a large ring's lap early, and fills the next one up to the receiver.
+    pub(crate) fn turn_and_fill(&mut self) -> Result<()> {
+        ensure!(self.witness_sends(Duration::ZERO)?, "no room behind the turn");
+        ensure!(self.word(LAST_TURN) != 0, "the witness did not turn");
+        // All but the header word of this message and the one behind it. A second try, with less,
+        // would go on behind the turn.
+        let left = self.word(HEAD) + self.capacity - self.word(TAIL) - 16;
+        let len = std::mem::replace(&mut self.len, usize::try_from(left)?);
+        ensure!(self.witness_sends(Duration::ZERO)?, "no room for {left} bytes");
+        self.len = len;
         Ok(())
     }
 
@@ -297,6 +312,7 @@ impl Scene {
             claim: self.word(CLAIM),
             head: self.word(HEAD),
             tail: self.word(TAIL),
+            turn: self.word(LAST_TURN),
             generation: self.word(self.slot),
             recoveries: self.recoveries(),
         }
@@ -376,7 +392,10 @@ impl Scene {
             (true, false) => self.record_state(tail, tail),
             _ => self.record_state(self.before.tail, tail),
         };
+        let is_turn = self.word(LAST_TURN) != self.before.turn
+            && self.record_state(self.before.tail, self.before.tail) == 1;
         match (held, moved, record) {
+            _ if is_turn => "turn told, pad not published",
             (false, false, _) => "before the claim",
             (true, false, 0) => "claim word taken",
             (true, false, _) => "record marked, tail not moved",
@@ -384,6 +403,7 @@ impl Scene {
             (true, true, _) => "claimed, claim word held",
             (false, true, 1) => "record being written",
             (false, true, 2) => "committed",
+            (false, true, 3) => "padded, nothing claimed",
             (false, true, _) => "given up",
         }
     }
@@ -401,20 +421,6 @@ impl Scene {
             (false, true, _) => "space freed",
             (false, false, 4) => "dead record marked as skipped",
             (false, false, _) => "nothing freed",
-        }
-    }
-
-    /// Where a receiver is that goes back to the ring's beginning.
-    pub(crate) fn way_back_window(&self) -> &'static str {
-        let (head, tail) = (self.word(HEAD), self.word(TAIL));
-        let record = self.record_state(self.before.head, self.before.head);
-        match (self.claim_holder() != 0, tail != self.before.tail, head != self.before.head) {
-            (true, false, _) if record == 1 => "way back marked, tail not moved",
-            (true, true, false) => "tail at the beginning",
-            (true, _, true) => "head at the beginning",
-            (true, ..) => "claim word held",
-            (false, true, _) => "gone back",
-            (false, false, _) => "nothing moved",
         }
     }
 

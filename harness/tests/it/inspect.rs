@@ -416,9 +416,13 @@ fn every_planted_contradiction_is_named_by_its_offset() {
         (128, 0xffff_fff1),
         (136, word(136) + 1),
         (136, 1 << 63),
-        (144, word(256) + 8),
+        (144, word(256) + word(16) + 1),
         (160, word(16) + 1),
         (184, 2),
+        (184, 1 << 32),
+        (192, 4),
+        (192, word(136)),
+        (200, 1),
         (248, 1),
         (256, 1 << 63),
         (256, word(256) + 4),
@@ -458,6 +462,78 @@ fn every_planted_contradiction_is_named_by_its_offset() {
     }
 }
 
+/// A large ring whose last lap began by a turn that the receiver has not passed, and goes on behind
+/// it, after so many of its messages.
+fn turned_ring(mut seen: impl FnMut(&Ring, &[usize])) -> Ring {
+    // 4 MiB with the record's header and the word behind it.
+    let ring = Ring::new((4 << 20) - 16);
+    let (mut sender, mut receiver) = (ring.sender(), Receiver::new(ring.ring.clone()));
+    sender.set_spin(ipmpsc::Spin::Never);
+    for _ in 0..8 {
+        sender.send_bytes(&[7; 1 << 16]).expect("there is room");
+        receiver.recv_bytes().expect("it was just sent");
+    }
+    let mut waiting = Vec::new();
+    for len in [1 << 16; 20].into_iter().chain([100, 1 << 20]) {
+        waiting.push(len);
+        assert!(sender.try_send_bytes(&vec![8; len]).expect("the ring is sound"));
+        seen(&ring, &waiting);
+    }
+    ring
+}
+
+#[test]
+fn a_large_ring_that_turned_and_went_on_behind_the_turn_is_sound() {
+    let mut pads = Vec::new();
+    let ring = turned_ring(|ring, waiting| {
+        let look = ring.look();
+        let lens: Vec<_> = look.messages().iter().map(Vec::len).collect();
+        // No more than `look` asks for is shown of each.
+        assert_eq!(lens, waiting.iter().map(|&len| len.min(100_000)).collect::<Vec<_>>());
+        pads.push(look.states().iter().filter(|&&state| state == "unused").count());
+        assert!(look.ring["high_water"].as_u64() <= Some(4 << 20), "{}", look.ring);
+    });
+    assert_eq!((pads[7], pads[8], pads[21]), (0, 1, 2), "a turn, and a way behind it: {pads:?}");
+    let look = ring.look().ring;
+    let between =
+        look["tail"].as_u64().expect("a number") - look["head"].as_u64().expect("as well");
+    assert!(between > 4 << 20, "{look}");
+    let mut receiver = Receiver::new(ring.ring.clone());
+    while receiver.try_recv_bytes().expect("the ring is sound").is_some() {}
+    assert_eq!(ring.look().ring["used"], 0);
+}
+
+#[test]
+fn a_turn_does_not_explain_what_it_could_not_have_made() {
+    let ring = turned_ring(|_, _| {});
+    let folder = tempfile::tempdir().expect("a test needs a temporary folder");
+    let sound = fs::read(ring.path()).expect("readable");
+    assert_eq!(inspect_bytes(&folder, &sound), (0, String::new()));
+    let word =
+        |offset: usize| u64::from_le_bytes(sound[offset..][..8].try_into().expect("eight bytes"));
+    let (tail, turn, capacity) = (word(136), word(192), word(16));
+    let lap = tail - tail % capacity;
+    assert!(tail - word(256) > capacity && tail - turn > capacity && turn < lap);
+    for (offset, value, named) in [
+        // More than a lap lies between head and tail, and nothing says why.
+        (192, 0, 256),
+        (192, turn + 1, 192),
+        (192, lap, 256),
+        (192, tail, 256),
+        (256, turn + 8, 256),
+        // Another lap than the one that the turn began.
+        (136, lap + capacity, 256),
+        (144, lap + capacity + 1, 144),
+    ] {
+        let mut copy = sound.clone();
+        copy[offset..][..8].copy_from_slice(&u64::to_le_bytes(value));
+        let (code, text) = inspect_bytes(&folder, &copy);
+        let planted = format!("{value:#x} at {offset}: {text}");
+        assert_eq!(code, 1, "{planted}");
+        assert!(text.contains(&format!("is corrupt at offset {named}: ")), "{planted}");
+    }
+}
+
 #[test]
 fn a_file_cut_off_or_grown_is_corrupt() {
     let (_ring, sound) = busy_ring();
@@ -482,7 +558,7 @@ fn whatever_the_bytes_are_inspect_ends_in_good_order() {
     for _ in 0..100 {
         let mut copy = sound.clone();
         for _ in 0..random.random_range(1..4) {
-            let used = [0..48, 128..192, 256..304, 384..388, 1024..1060, 8192..sound.len()];
+            let used = [0..48, 128..200, 256..304, 384..388, 1024..1060, 8192..sound.len()];
             let range = used[random.random_range(0..used.len())].clone();
             let offset = random.random_range(range);
             copy[offset] = random.random();

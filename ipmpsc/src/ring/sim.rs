@@ -84,8 +84,15 @@ fn perform(machine: &mut Machine, act: Act) {
 }
 
 /// Runs a schedule, and then everybody to the end.
-fn simulate(words: u64, position: u64, first: [Vec<Job>; 2], limit: u64, schedule: Vec<Act>) {
-    let mut machine = Machine::new(8 * words, 8 * position);
+fn simulate(
+    words: u64,
+    warm: u64,
+    position: u64,
+    first: [Vec<Job>; 2],
+    limit: u64,
+    schedule: Vec<Act>,
+) {
+    let mut machine = Machine::new(8 * words, 8 * warm, 8 * position);
     perform(&mut machine, Act::StartReceiver(limit));
     for jobs in first {
         perform(&mut machine, Act::StartSender(jobs));
@@ -116,23 +123,25 @@ proptest! {
 
     #[test]
     fn no_schedule_loses_a_message_or_a_wake(
-        words in 4..16_u64,
+        words in 4..24_u64,
+        warm in 1..10_u64,
         position in position(),
         first in [jobs(), jobs()],
         limit in 1..4_u64,
         schedule in prop::collection::vec(act(false), 0..60),
     ) {
-        simulate(words, position, first, limit, schedule);
+        simulate(words, warm.min(words), position, first, limit, schedule);
     }
 
     #[test]
     fn no_schedule_with_deaths_breaks_a_promise(
-        words in 4..16_u64,
+        words in 4..24_u64,
+        warm in 1..10_u64,
         position in position(),
         first in [jobs(), jobs()],
         limit in 1..4_u64,
         schedule in prop::collection::vec(act(true), 0..60),
     ) {
-        simulate(words, position, first, limit, schedule);
+        simulate(words, warm.min(words), position, first, limit, schedule);
     }
 }

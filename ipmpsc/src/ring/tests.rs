@@ -63,7 +63,10 @@ fn claim(world: &World, ring: &Ring, me: Owner, words: u64) -> Claim {
         match ring.claim(me, span, 1, false) {
             Ok(claim) => return claim,
             Err(Refused::Held(holder)) => world.free_if_dead(ring, holder),
-            Err(Refused::Far) => ring.go_far(),
+            Err(Refused::Far) => match ring.go_far(me, span) {
+                Err(Refused::Held(holder)) => world.free_if_dead(ring, holder),
+                went => went.expect("nobody writes nonsense"),
+            },
             Err(Refused::Full) => {
                 wake_receiver(world, ring);
                 let armed = ring.arm_sender();
@@ -316,52 +319,95 @@ fn a_receiver_that_dies_recovering_leaves_it_to_its_successor() {
     }
 }
 
+/// A ring whose senders turn at the next claim.
+fn about_to_turn() -> (Arc<World>, Ring, Cursor) {
+    let world = World::large(96, 16);
+    let ring = world.ring();
+    let mut cursor = ring.cursor().unwrap();
+    for value in [1, 2] {
+        send(&world, &ring, owner(1), value, 1);
+        assert_eq!(receive(&world, &ring, &mut cursor, false), Some(value));
+    }
+    (world, ring, cursor)
+}
+
+/// One whose last lap ended early and whose next one has no room for a message, unless the receiver
+/// comes on: 3 is there to be received.
+fn about_to_reopen() -> (Arc<World>, Ring, Cursor) {
+    let (world, ring, cursor) = about_to_turn();
+    send(&world, &ring, owner(1), 3, 1);
+    (world, ring, cursor)
+}
+
 #[test]
-fn a_receiver_that_goes_back_meets_every_message_and_wake() {
+fn a_lap_that_ends_early_loses_no_message_and_no_wake() {
     check(|| {
-        let world = World::new(64);
-        let sender = process(&world, 1, None, |world, ring| {
-            send(world, ring, owner(1), 1, 1);
-            send(world, ring, owner(1), 2, 2);
-        });
-        let ring = world.ring();
-        let mut cursor = ring.cursor().unwrap();
-        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(1));
-        // Whether the sender is in the way or not.
-        let _ = ring.go_back(&mut cursor, owner(0));
-        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(2));
+        let (world, ring, mut cursor) = about_to_turn();
+        let sender = process(&world, 1, None, |world, ring| send(world, ring, owner(1), 3, 1));
+        assert_eq!(receive(&world, &ring, &mut cursor, true), Some(3));
+        assert_eq!(ring.view().header().producers.turn.load(SeqCst), 2 * ONE);
         sender.join().unwrap();
     });
 }
 
 #[test]
-fn a_receiver_that_dies_going_back_leaves_the_ring_to_its_successor() {
-    for point in ["back-marked", "back-moved", "back-passed"] {
+fn a_lap_that_goes_on_behind_a_turn_loses_no_message_and_no_wake() {
+    check(|| {
+        let (world, ring, mut cursor) = about_to_reopen();
+        let sender = process(&world, 1, None, |world, ring| send(world, ring, owner(1), 4, 1));
+        for value in [3, 4] {
+            assert_eq!(receive(&world, &ring, &mut cursor, true), Some(value));
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sender_that_dies_turning_leaves_the_ring_to_the_others() {
+    for point in ["claim-ended", "claim-marked", "claim-moved", "pad-moved"] {
         check(move || {
-            let world = World::new(64);
-            send(&world, &world.ring(), owner(1), 1, 1);
-            let dying = process(&world, 0, Some(point), |world, ring| {
-                let mut cursor = ring.cursor().unwrap();
-                assert_eq!(receive(world, ring, &mut cursor, false), Some(1));
-                let _ = ring.go_back(&mut cursor, owner(0));
-            });
-            let living = process(&world, 2, None, |world, ring| send(world, ring, owner(2), 2, 1));
-            dying.join().unwrap();
-            let ring = world.ring();
-            let mut cursor = ring.cursor().unwrap();
-            let got = loop {
-                match receive_as(&world, &ring, &mut cursor, owner(3)) {
-                    Some(value) => break value,
-                    None => {
-                        wake_sender(&world, &ring, &mut cursor);
-                        thread::yield_now();
-                    }
-                }
-            };
-            assert_eq!(got, 2, "{point}");
-            living.join().unwrap();
+            let (world, ring, cursor) = about_to_turn();
+            one_dies_and_one_sends(&world, &ring, cursor, point, &[9]);
         });
     }
+}
+
+#[test]
+fn a_sender_that_dies_behind_a_turn_leaves_the_ring_to_the_others() {
+    for point in ["claim-ended", "claim-marked", "claim-moved", "pad-moved"] {
+        check(move || {
+            let (world, ring, cursor) = about_to_reopen();
+            one_dies_and_one_sends(&world, &ring, cursor, point, &[3, 9]);
+        });
+    }
+}
+
+/// One sender dies at `point` of its claim, another sends 9; receives what is `due`.
+fn one_dies_and_one_sends(
+    world: &Arc<World>,
+    ring: &Ring,
+    mut cursor: Cursor,
+    point: &'static str,
+    due: &[u64],
+) {
+    let dying = process(world, 0, Some(point), |world, ring| {
+        send(world, ring, owner(0), 8, 1);
+    });
+    dying.join().unwrap();
+    let living = process(world, 2, None, |world, ring| send(world, ring, owner(2), 9, 1));
+    for &value in due {
+        let got = loop {
+            match receive_as(world, ring, &mut cursor, owner(3)) {
+                Some(value) => break value,
+                None => {
+                    wake_sender(world, ring, &mut cursor);
+                    thread::yield_now();
+                }
+            }
+        };
+        assert_eq!(got, value, "{point}");
+    }
+    living.join().unwrap();
 }
 
 /// As `receive` without sleep, signing recoveries with `me`.

@@ -1,70 +1,145 @@
 //! Keeping the part in use of a large ring in the caches.
 //!
 //! A line that was written a lap of 32 MiB ago has left every cache, and a copy to such lines takes
-//! several times as long. So a receiver that has caught up goes back to the ring's beginning.
+//! several times as long. So while the receiver keeps up, senders use a large ring as if it had
+//! only its first mebibyte: where they come to its end, and enough of the beginning is free again,
+//! they *turn*: they end the lap by a pad, as at the ring's own end.
 //!
-//! With several senders for each processor that does not happen by itself: a receiver that once
-//! was late finds a ring that stays full, and every copy goes to cold lines. So before a sender
-//! goes far into a large ring, it lets the receiver catch up: it waits until the ring's beginning
-//! is in use again, as long as the receiver comes on, and not for long. If it does not come on,
-//! the sender goes twice as far before it waits again, so that the whole ring is there for a
-//! receiver that is late, and for whoever does not want to wait.
+//! Where the beginning is not free, a sender lets the receiver catch up: it waits as long as the
+//! receiver comes on, and not for long. If that does not help, it goes twice as far before it looks
+//! again. So the whole ring is there for a receiver that is late, and for whoever does not want to
+//! wait.
 //!
-//! Messages in a ring of 32 MiB, in thousands a second, without and with that, where the processors
-//! have the second-level cache in common:
+//! A receiver that falls behind after a turn does not make the ring small: nobody ever writes or
+//! reads the bytes of the pad, so senders can go on there. Where the lap that the turn began is
+//! full, they pass over what has not been received yet by another pad:
 //!
-//! | | 64 B | 4 KiB | 16 KiB | 64 KiB | 256 KiB | 1 MiB |
-//! |---|---|---|---|---|---|---|
-//! | 8 producers | 18,000, 32,000 | 950, 5,100 | 520, 2,400 | 135, 550 | 33, 80 | 8, 8 |
-//! | 1 producer | 35,000, 41,000 | 4,000, 5,600 | 1,700, 3,000 | 420, 840 | 100, 80 | 20, 20 |
+//! ```text
+//! offset 0         x            head            turn                                  capacity
+//! |  the next lap  |            | last lap, not  | header |                          |
+//! |  messages      | free       | yet received   | of pad | free: nobody uses it     |
+//! |                |<-- pad, claimed at x by `go_far` --->| and there senders go on  |
+//! ```
 //!
-//! Where they have nothing in common, 64 KiB went from 220 to 370 and from 490 to 470. A ring of 8
-//! MiB would be slower with it (400 and 320).
+//! The lap is *reopened* then. The receiver comes to the turn's pad first, then to offset 0, and
+//! at x to the second pad, at whose end it finds what was sent last.
+//!
+//! At most one turn is ahead of the receiver: the next is made only when `head` is in the lap that
+//! it would end.
 
-use super::{Claim, Cursor, Refused, Ring};
-use crate::atomic::Ordering;
-use crate::error::Result;
-use crate::fault::hit;
-use crate::layout::{HEADER_BYTES, Owner, RecordWord};
+use super::{Attempt, Owner, Place, Refused, Ring, corrupt};
+use crate::atomic::Ordering::{Acquire, Relaxed};
+use crate::layout::HEADER_BYTES;
 use crate::mutants::mutant;
-use Ordering::{Acquire, Relaxed, Release};
 
 /// The part of a large ring that is kept warm, at least: about what the second-level cache of a
 /// core holds. Of the largest rings it is a sixteenth, so that positions are spent at most 16 times
 /// as fast as bytes.
 const WARM_BYTES: u64 = 1 << 20;
-/// Rings from this size on are so large that senders let the receiver catch up.
-const LARGE_RING: u64 = 16 << 20;
-/// How far senders go in them before they do, at least.
-const NEAR_BYTES: u64 = 2 << 20;
-/// Where `go_back` ends, which spends positions faster than bytes: at 10 GB/s what is left lasts 14
-/// years without it.
-const LAST_BACK: u64 = u64::MAX / 4;
+/// Rings from this size on are large.
+const LARGE_RING: u64 = 4 << 20;
+/// Where turns end, which spend positions faster than bytes: at 10 GB/s what is left lasts 14
+/// years without them.
+const LAST_TURN: u64 = u64::MAX / 4;
 
-/// How far senders go in each lap before they let the receiver catch up.
-pub(super) fn near_bytes(capacity: u64) -> u64 {
-    if capacity < LARGE_RING { capacity } else { (capacity / 16).max(NEAR_BYTES) }
+/// How far senders go in each lap before they turn, or let the receiver catch up.
+pub(super) fn warm_bytes(capacity: u64) -> u64 {
+    if capacity < LARGE_RING { capacity } else { (capacity / 16).max(WARM_BYTES) }
 }
 
 impl Ring {
-    /// Offset of a position that is not near in the lap that was met last.
-    #[cold]
-    pub(super) fn new_offset(&self, position: u64) -> std::result::Result<u64, Refused> {
-        let capacity = self.view.capacity();
-        let offset = position % capacity;
-        // Relaxed, here and below: hints. Threads that share them may mix them up, and then find
-        // a place far or near that is not.
-        if self.lap.swap(position - offset, Relaxed) != position - offset {
-            self.near.store(near_bytes(capacity), Relaxed);
-        }
-        if offset < self.near.load(Relaxed) { Ok(offset) } else { Err(Refused::Far) }
+    /// Makes the warm part as long as a test wants it.
+    #[cfg(test)]
+    pub(crate) fn set_warm(&mut self, bytes: u64) {
+        self.warm = bytes;
+        self.near.store(bytes, Relaxed);
     }
 
-    /// Whether the senders' place is still in the lap in which it was found far.
-    pub(crate) fn is_far_ahead(&self) -> bool {
-        // Acquire, but only a hint: `claim` looks again.
-        let tail = self.view.header().producers.tail.load(Acquire);
-        tail.wrapping_sub(self.lap.load(Relaxed)) < self.view.capacity()
+    /// Offset of a position that is not near in the lap that was met last; `None` if the lap ended
+    /// there, and the claim is to look again.
+    #[cold]
+    pub(super) fn look_far(
+        &self,
+        me: Owner,
+        tail: u64,
+        span: u64,
+        when_empty: bool,
+    ) -> Attempt<Option<u64>> {
+        let capacity = self.view.capacity();
+        let offset = tail % capacity;
+        let lap = tail - offset;
+        // Relaxed, here and below: hints. Threads that share them may mix them up, and then find
+        // a place far or near that is not.
+        if self.lap.swap(lap, Relaxed) != lap {
+            self.near.store(self.warm, Relaxed);
+        }
+        if offset < self.near.load(Relaxed) {
+            return Ok(Some(offset));
+        }
+        // SYNC(space-freed): Acquire, as in `look_for_room`.
+        let head = self.view.header().consumer.head.load(Acquire);
+        if self.free_end(tail, head, lap).is_none() {
+            return Err(Refused::Failed(corrupt(256)));
+        }
+        let rest = capacity - offset;
+        // A message of half the ring fits behind the turn. A header cannot say how much more than
+        // 4 GiB are passed over. And a ring that is to be empty is not, behind a turn.
+        let may_turn = offset <= capacity / 8 * 3
+            && rest <= u64::from(u32::MAX)
+            && tail < LAST_TURN
+            && self.room_to_turn(span) <= offset
+            && !when_empty;
+        if !may_turn {
+            return Ok(Some(offset));
+        }
+        // 0 where the receiver is still in an earlier lap: then there may be a turn ahead of it.
+        let freed = head.saturating_sub(lap);
+        if mutant!("turn-blindly", false, freed < self.room_to_turn(span)) {
+            return Err(Refused::Far);
+        }
+        self.pad(me, Place { tail, offset }, rest, true)?;
+        Ok(None)
+    }
+
+    /// How much of a lap's beginning must be free for a turn, before a record of `span` bytes: as
+    /// much as makes it unlikely that the next claims have to wait there.
+    fn room_to_turn(&self, span: u64) -> u64 {
+        span + HEADER_BYTES + self.warm / 8
+    }
+
+    /// Why there is no room for a record of `span` bytes.
+    #[cold]
+    pub(super) fn full(&self, place: Place, span: u64, when_empty: bool) -> Refused {
+        match self.reopening(place, span) {
+            Some(_) if !when_empty => Refused::Far,
+            _ => Refused::Full,
+        }
+    }
+
+    /// Where the lap goes on if it is reopened for a record of `span` bytes.
+    fn reopening(&self, place: Place, span: u64) -> Option<u64> {
+        // Acquire: any `head` that was ever there is good enough.
+        let head = self.view.header().consumer.head.load(Acquire);
+        let lap = place.tail - place.offset;
+        let turn = self.turn_ahead(head, lap)?;
+        let behind_turn = mutant!("turn-overwritten", 0, HEADER_BYTES);
+        // Up to there it is less than half of the ring: a header can say how much.
+        let next = turn + self.view.capacity() + behind_turn;
+        let fits = next + span + HEADER_BYTES <= lap + self.view.capacity();
+        (place.tail < next && fits).then_some(next)
+    }
+
+    /// Whether a claim of `span` bytes would still be refused as far.
+    pub(crate) fn is_far(&self, span: u64) -> bool {
+        let header = self.view.header();
+        // Acquire, but only a hint: `claim` looks again. So is the rest.
+        let tail = header.producers.tail.load(Acquire);
+        let head = header.consumer.head.load(Relaxed);
+        let lap = self.lap.load(Relaxed);
+        let offset = tail.wrapping_sub(lap);
+        let is_short =
+            offset >= self.near.load(Relaxed) && head.saturating_sub(lap) < self.room_to_turn(span);
+        offset < self.view.capacity() && (head < lap || is_short)
     }
 
     /// Whether the receiver has moved from where it was `seen`, which is then where it is.
@@ -75,155 +150,253 @@ impl Ring {
     }
 
     /// Lets claims go on where they were refused as far, and as far again.
-    pub(crate) fn go_far(&self) {
-        let capacity = self.view.capacity();
-        // Relaxed: a hint, as all that it decides. Both ends of the range let a claim succeed.
-        let tail = self.view.header().producers.tail.load(Relaxed);
-        let twice = tail.wrapping_sub(self.lap.load(Relaxed)).saturating_mul(2);
-        self.near.store(twice.clamp(near_bytes(capacity), capacity), Relaxed);
-    }
-
-    /// Whether the receiver's place is so far into a large ring that going back is worth it: lines
-    /// written a lap ago are in no cache any more, those at the beginning are.
-    pub(crate) fn is_far(&self, cursor: &Cursor) -> bool {
-        cursor.offset >= self.warm_bytes() && cursor.head < LAST_BACK
-    }
-
-    fn warm_bytes(&self) -> u64 {
-        (self.view.capacity() / 16).max(WARM_BYTES)
-    }
-
-    /// Moves the receiver and `tail` to the ring's beginning, if nothing is claimed: by a pad that
-    /// it claims, publishes and passes under the claim word, so that no sender finds less space
-    /// than an empty ring has.
     #[cold]
-    pub(crate) fn go_back(
-        &self,
-        cursor: &mut Cursor,
-        me: Owner,
-    ) -> std::result::Result<(), Refused> {
+    pub(crate) fn go_far(&self, me: Owner, span: u64) -> Attempt<()> {
         self.lock(me)?;
-        let went = self.go_back_locked(cursor, me);
+        let went = self.go_far_locked(me, span);
         self.unlock();
-        went.map_err(Refused::Failed)
+        went
     }
 
-    fn go_back_locked(&self, cursor: &mut Cursor, me: Owner) -> Result<()> {
-        let producers = &self.view.header().producers;
-        let rest = self.view.capacity() - cursor.offset;
+    fn go_far_locked(&self, me: Owner, span: u64) -> Attempt<()> {
+        let capacity = self.view.capacity();
         // SYNC(tail-moved): Acquire, as in `claim_locked`.
-        let tail = producers.tail.load(Acquire);
-        let is_empty = mutant!("back-blindly", true, tail == cursor.head);
-        // A header cannot say how much more than 4 GiB are left.
-        let (true, Ok(len)) = (is_empty, u32::try_from(rest - HEADER_BYTES)) else {
-            return Ok(());
-        };
-        // Relaxed: published by the Release below. The word is free, as the ring is empty.
-        mutant!("back-without-end", (), self.view.word(0).store(0, Relaxed));
-        let claim = Claim { offset: cursor.offset, word: RecordWord::busy(me, len) };
-        // SYNC(record-claimed): Release, as in `claim_locked`, for the receiver after this one.
-        self.view.word(claim.offset).store(claim.word.0, Release);
-        hit("back-marked");
-        // SYNC(tail-moved): Release, as in `claim_locked`.
-        producers.tail.store(cursor.head + rest, Release);
-        hit("back-moved");
-        self.publish(&claim, RecordWord::pad(me, len))?;
-        self.advance(cursor, len);
-        self.release(cursor, 0);
-        // SYNC(space-freed): Release, as in `has_room`. It spares the next claimer a miss.
-        producers.head_cache.store(cursor.head, Release);
-        hit("back-passed");
+        let tail = self.view.header().producers.tail.load(Acquire);
+        let mut place = Place { tail, offset: tail % capacity };
+        if place.offset < self.near.load(Relaxed) {
+            let next = self.reopening(place, span);
+            let (Some(next), false) = (next, self.has_room(place, span)?) else {
+                return Ok(());
+            };
+            self.pad(me, place, next - tail, false)?;
+            place.offset += next - tail;
+        }
+        let near = place.offset.saturating_mul(2).clamp(self.warm, capacity);
+        self.near.store(near, Relaxed);
         Ok(())
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::Peeked;
     use super::super::threads::Memory;
+    use super::super::{Cursor, Peeked};
     use super::*;
+    use crate::error::Error;
     use crate::layout::Geometry;
 
     const ME: Owner = Owner { slot: 1, generation: 1 };
+    const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
 
     fn memory(capacity: u64) -> Memory {
         Memory::new(Geometry { capacity, slot_count: 2 })
     }
 
-    /// Sends and receives so many messages that take 1 MiB each. Where they were far, in MiB.
-    fn far_places(ring: &Ring, cursor: &mut Cursor, messages: u64) -> Vec<u64> {
-        far_places_of(ring, cursor, MIB, messages)
-    }
-
-    fn far_places_of(ring: &Ring, cursor: &mut Cursor, span: u64, messages: u64) -> Vec<u64> {
-        let mut far = Vec::new();
-        for _ in 0..messages {
-            let claim = ring.claim(ME, span, 1, false).unwrap_or_else(|refused| {
-                assert!(matches!(refused, Refused::Far));
-                assert!(ring.is_far_ahead());
-                far.push(ring.view.header().producers.tail.load(Relaxed) / MIB);
-                ring.go_far();
-                ring.claim(ME, span, 1, false).expect("one refusal is enough")
-            });
-            ring.commit(&claim, claim.word.len()).expect("everybody lives");
-            let Ok(Peeked::Message { len, .. }) = ring.peek(cursor) else {
-                panic!("it is there");
-            };
-            ring.advance(cursor, len);
-            ring.release(cursor, 1);
+    /// Sends a message, going far where that is asked; `None` if there is no room. How often it was
+    /// asked.
+    fn send(ring: &Ring, span: u64) -> Option<u64> {
+        for asked in 0..4 {
+            match ring.claim(ME, span, 1, false) {
+                Ok(claim) => {
+                    ring.commit(&claim, claim.word.len()).expect("everybody lives");
+                    return Some(asked);
+                }
+                Err(Refused::Far) => {
+                    assert!(ring.is_far(span));
+                    ring.go_far(ME, span).expect("nobody holds the claim word");
+                }
+                Err(Refused::Full) => return None,
+                Err(refused) => panic!("{refused:?}"),
+            }
         }
-        far
+        panic!("a claim is refused as far again and again");
     }
 
-    #[test]
-    fn each_lap_of_a_large_ring_is_far_at_a_few_places() {
-        let memory = memory(16 * MIB);
+    /// The span of the next message.
+    fn receive(ring: &Ring, cursor: &mut Cursor) -> Option<u64> {
+        let Peeked::Message { len, .. } = ring.peek(cursor).expect("nobody writes nonsense") else {
+            return None;
+        };
+        ring.advance(cursor, len);
+        ring.release(cursor, 1);
+        Some(crate::layout::span_of(len.into()))
+    }
+
+    fn tail(ring: &Ring) -> u64 {
+        ring.view.header().producers.tail.load(Relaxed)
+    }
+
+    fn used(ring: &Ring) -> u64 {
+        let (tail, head) = (tail(ring), ring.view.header().consumer.head.load(Relaxed));
+        ring.in_use(tail, head, tail - tail % ring.view.capacity())
+    }
+
+    fn start(memory: &Memory) -> (Ring, Cursor) {
         let ring = memory.ring();
-        let mut cursor = ring.cursor().expect("nobody writes nonsense");
-        let places = [2, 4, 8, 18, 20, 24, 34, 36, 40];
-        assert_eq!(far_places(&ring, &mut cursor, 48), places);
-        // Another process, which has met none of these laps.
-        assert_eq!(far_places(&memory.ring(), &mut cursor, 16), [50, 52, 56]);
+        let cursor = ring.cursor().expect("nobody writes nonsense");
+        (ring, cursor)
+    }
+
+    /// Has the ring turned, with the receiver before the turn and `ahead` messages behind it.
+    fn turned(ring: &Ring, cursor: &mut Cursor, span: u64) {
+        while ring.view.header().producers.turn.load(Relaxed) == 0 {
+            assert_eq!(send(ring, span), Some(0));
+            if tail(ring) < ring.view.capacity() {
+                assert_eq!(receive(ring, cursor), Some(span));
+            }
+        }
+        assert_eq!(tail(ring), ring.view.capacity() + span);
     }
 
     #[test]
-    fn a_message_longer_than_the_steps_is_far_once() {
+    fn while_the_receiver_keeps_up_a_large_ring_is_a_small_one() {
         let memory = memory(64 * MIB);
-        let ring = memory.ring();
-        let mut cursor = ring.cursor().expect("nobody writes nonsense");
-        assert_eq!(far_places_of(&ring, &mut cursor, 12 * MIB, 5), [12, 24, 48]);
+        let (ring, mut cursor) = start(&memory);
+        let mut behind = 0;
+        for message in 0..1_000 {
+            assert_eq!(send(&ring, 64 * KIB), Some(0), "message {message}");
+            behind += 1;
+            assert!((tail(&ring) - 1) % (64 * MIB) < 4 * MIB + 64 * KIB, "message {message}");
+            // Up to eight messages behind, by turns.
+            while behind > message % 9 {
+                assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+                behind -= 1;
+            }
+        }
+        let high_water = ring.view.header().producers.high_water.load(Relaxed);
+        assert!(high_water < 16 * MIB, "what turns pass over counts as use: {high_water}");
     }
 
     #[test]
-    fn a_way_back_makes_the_place_near() {
-        let memory = memory(32 * MIB);
-        let ring = memory.ring();
-        let mut cursor = ring.cursor().expect("nobody writes nonsense");
-        for lap in [0, 32, 64] {
-            assert_eq!(far_places(&ring, &mut cursor, 4), [lap + 2]);
-            assert!(ring.is_far_ahead());
-            ring.go_back(&mut cursor, ME).expect("nobody holds the claim word");
-            assert!(!ring.is_far_ahead());
+    fn a_late_receiver_finds_a_whole_ring_of_messages() {
+        for (span, first) in [(16, 0), (64 * KIB, 0), (64 * KIB, 40), (600 * KIB, 0)] {
+            let memory = memory(4 * MIB);
+            let (ring, mut cursor) = start(&memory);
+            for _ in 0..first {
+                assert_eq!(send(&ring, span), Some(0));
+                assert_eq!(receive(&ring, &mut cursor), Some(span));
+            }
+            let (mut sent, mut asked) = (0, 0);
+            while let Some(more) = send(&ring, span) {
+                (sent, asked) = (sent + 1, asked + more);
+            }
+            assert!(sent * span + 2 * span + 8 > 4 * MIB, "{sent} messages of {span}");
+            assert!(asked <= 3, "{span}: it was far {asked} times");
+            assert!(used(&ring) <= 4 * MIB);
+            for _ in 0..sent {
+                assert_eq!(receive(&ring, &mut cursor), Some(span));
+            }
+            assert_eq!(receive(&ring, &mut cursor), None);
+            assert_eq!(used(&ring), 0);
         }
     }
 
     #[test]
-    fn no_place_is_far_in_a_ring_that_stays_in_the_caches() {
-        let memory = memory(8 * MIB);
-        let ring = memory.ring();
-        let mut cursor = ring.cursor().expect("nobody writes nonsense");
-        assert_eq!(far_places(&ring, &mut cursor, 24), []);
+    fn a_receiver_that_is_late_behind_a_turn_finds_a_whole_ring_as_well() {
+        let span = 64 * KIB;
+        let memory = memory(4 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        for _ in 0..5 {
+            ring.view.header().producers.turn.store(0, Relaxed);
+            while receive(&ring, &mut cursor).is_some() {}
+            let before = tail(&ring);
+            let mut sent = 0;
+            while ring.view.header().producers.turn.load(Relaxed) == 0 {
+                assert_eq!(send(&ring, span), Some(0));
+                sent += 1;
+                assert!(tail(&ring) - before <= 8 * MIB);
+                if sent > 3 {
+                    assert_eq!(receive(&ring, &mut cursor), Some(span));
+                    sent -= 1;
+                }
+            }
+            let mut asked = 0;
+            while let Some(more) = send(&ring, span) {
+                (sent, asked) = (sent + 1, asked + more);
+            }
+            assert!(asked > 0, "it was not reopened");
+            assert!((sent + 3) * span > 4 * MIB, "{sent} messages");
+            // Who opens the ring now finds it sound, and goes on where the last receiver was.
+            cursor = memory.ring().cursor().expect("it is sound");
+            for _ in 0..sent {
+                assert_eq!(receive(&ring, &mut cursor), Some(span));
+            }
+            assert_eq!(receive(&ring, &mut cursor), None);
+        }
+    }
+
+    #[test]
+    fn nonsense_around_a_turn_is_noticed() {
+        let memory = memory(4 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        turned(&ring, &mut cursor, 64 * KIB);
+        while send(&ring, 64 * KIB).is_some() {}
+        let header = ring.view.header();
+        let (head, turn) = (&header.consumer.head, &header.producers.turn);
+        assert!(tail(&ring) - head.load(Relaxed) > 4 * MIB, "it was not reopened");
+        let sound = (head.load(Relaxed), turn.load(Relaxed));
+        let is_corrupt = || match ring.cursor() {
+            Err(Error::Corrupt { offset: 256 }) => true,
+            Err(error) => panic!("{error}"),
+            Ok(_) => false,
+        };
+        for (at, behind) in [(0, 0), (4, 0), (8, 8), (0, 4), (0, 8 * MIB), (u64::MAX - 7, 0)] {
+            head.store(sound.0.wrapping_add(at), Relaxed);
+            turn.store(sound.1.wrapping_add(behind), Relaxed);
+            assert_eq!(
+                is_corrupt(),
+                at % 8 != 0 || behind % 8 != 0 || behind > MIB,
+                "{at} {behind}"
+            );
+        }
+        turn.store(0, Relaxed);
+        head.store(0, Relaxed);
+        assert!(is_corrupt());
+    }
+
+    #[test]
+    fn half_the_ring_fits_behind_a_turn_that_nobody_has_passed() {
+        let memory = memory(4 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        turned(&ring, &mut cursor, 64 * KIB);
+        assert_eq!(send(&ring, 2 * MIB), Some(1));
+        assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+        assert_eq!(receive(&ring, &mut cursor), Some(2 * MIB));
+        assert_eq!(used(&ring), 0);
+    }
+
+    #[test]
+    fn no_lap_of_a_ring_that_stays_in_the_caches_ends_early() {
+        let memory = memory(3 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        for _ in 0..100 {
+            assert_eq!(send(&ring, 64 * KIB), Some(0));
+            assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+        }
+        assert_eq!(tail(&ring), 100 * 64 * KIB);
+    }
+
+    #[test]
+    fn no_lap_ends_early_for_a_message_that_wants_an_empty_ring() {
+        let memory = memory(4 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        for message in 1..=40 {
+            let claim = ring.claim(ME, 64 * KIB, 1, true).expect("the ring is empty");
+            ring.commit(&claim, claim.word.len()).expect("everybody lives");
+            assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+            assert_eq!(tail(&ring), message * 64 * KIB);
+        }
     }
 
     #[test]
     fn a_receiver_comes_on_if_it_has_freed_anything() {
-        let memory = memory(8 * MIB);
-        let ring = memory.ring();
-        let mut cursor = ring.cursor().expect("nobody writes nonsense");
+        let memory = memory(4 * MIB);
+        let (ring, mut cursor) = start(&memory);
         let mut seen = 0;
         assert!(!ring.comes_on(&mut seen));
-        far_places(&ring, &mut cursor, 1);
+        send(&ring, MIB);
+        receive(&ring, &mut cursor);
         assert!(ring.comes_on(&mut seen));
         assert!(!ring.comes_on(&mut seen));
     }

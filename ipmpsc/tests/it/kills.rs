@@ -319,49 +319,69 @@ fn a_receiver_killed_inside_recovery_leaves_it_to_the_next() {
     }
 }
 
-/// Bytes of a message after which a receiver that keeps up goes back.
-const FAR: usize = 3 << 19;
+/// Bytes of a note of which two take senders out of a large ring's warm part.
+const FAR: usize = 600 << 10;
 
+/// A ring of 4 MiB, whose first is the warm part.
 fn large_ring(path: &str) -> SharedRingBuffer {
     Options::new().capacity(4 << 20).create_new(path).expect("a ring can be made")
 }
 
 #[test]
-fn a_receiver_that_keeps_up_goes_back_and_leaves_the_whole_ring_free() {
+fn a_large_ring_is_used_as_a_small_one_and_is_there_as_a_whole() {
     let (_folder, path) = folder();
     let (ring, message) = (large_ring(&path), [7; FAR]);
     let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
     let words = Words::of(&path);
-    let largest = vec![9; ring.max_message_len() as usize];
-    for _ in 0..3 {
+    for _ in 0..20 {
         sender.send_bytes(&message).expect("it fits");
+        assert!(words.word(TAIL).load(SeqCst) % ring.capacity() <= 2 * (FAR as u64 + 8));
         assert_eq!(*receiver.recv_bytes().expect("it comes"), message);
         assert!(receiver.try_recv_bytes().expect("the ring is sound").is_none());
-        assert_eq!(words.word(TAIL).load(SeqCst) % ring.capacity(), 0, "it is not back");
         let stats = ring.stats();
-        assert_eq!(stats.used, 0, "the way back is in use");
-        assert!(stats.high_water < ring.capacity() / 2, "the way back counts as use: {stats:?}");
+        assert_eq!(stats.used, 0, "what was passed over is in use");
+        assert!(stats.high_water < ring.capacity() / 2, "or counts as such: {stats:?}");
     }
-    assert!(sender.try_send_bytes(&largest).expect("the ring is sound"), "some of it is in use");
-    assert_eq!(*receiver.recv_bytes().expect("it comes"), largest);
+    newcomer_can_send_the_largest(&path, &mut receiver);
 }
 
 #[test]
-fn a_receiver_killed_on_its_way_back_leaves_the_ring_to_the_next() {
-    for point in ["back-marked", "back-moved", "back-passed"] {
+fn a_sender_killed_where_a_lap_ends_early_or_goes_on_leaves_the_ring_to_the_others() {
+    let points = ["claim-ended", "claim-marked", "claim-moved", "pad-moved"];
+    // Before the victim, two are sent and received; and what else is sent, for which the lap that
+    // its turn began has room, and none after it.
+    for (point, more) in points.into_iter().flat_map(|point| [(point, 0), (point, 1)]) {
         let (_folder, path) = folder();
         let ring = large_ring(&path);
-        let sender = Sender::new(ring.clone());
-        let fault = format!("{point}:kill");
-        let mut victim = Child::start_to_fail("kills::receiver", &[&path, "copy"], &fault);
-        sender.send(&Note::new(2, 0, FAR)).expect("it fits");
+        let words = Words::of(&path);
+        let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+        let receive = |receiver: &mut Receiver| {
+            let note: Option<Note> = receiver.recv_timeout(LONG).expect("the ring is sound");
+            note.expect("it comes")
+        };
+        for seq in 0..2 + more {
+            sender.send(&Note::new(2, seq, FAR)).expect("it fits");
+            if seq < 2 {
+                assert_eq!(receive(&mut receiver), Note::new(2, seq, FAR));
+            }
+        }
+        let before = words.word(TAIL).load(SeqCst);
+        assert_eq!(before > ring.capacity(), more > 0, "where a turn was made");
+        let fault = format!("{point}:kill@1");
+        let args = [path.as_str(), "1", "1", &FAR.to_string()];
+        let mut victim = Child::start_to_fail("kills::sender", &args, &fault);
         assert!(victim.was_killed(), "{point} was never met");
+        let moved = words.word(TAIL).load(SeqCst) - before;
+        assert_eq!(moved > 0, point == "claim-moved" || point == "pad-moved", "{point}");
         let died = Instant::now();
-        sender.send(&Note::new(2, 1, 16)).expect("the ring is sound");
-        let mut receiver = Receiver::new(ring);
-        let note: Option<Note> = receiver.recv_timeout(LONG).expect("the role is free");
-        assert_eq!(note, Some(Note::new(2, 1, 16)), "after a death at {point}");
-        assert!(died.elapsed() < soon());
+        for seq in 2..6 {
+            sender.send(&Note::new(2, seq + more, FAR)).expect("the ring is sound");
+            assert_eq!(receive(&mut receiver), Note::new(2, seq, FAR), "after a death at {point}");
+        }
+        assert!(died.elapsed() < soon(), "{point} held the others up");
+        if more > 0 {
+            assert_eq!(receive(&mut receiver), Note::new(2, 6, FAR));
+        }
         newcomer_can_send_the_largest(&path, &mut receiver);
     }
 }

@@ -172,7 +172,7 @@ fn way(parents: &[(u32, Option<Action>)], mut number: u32) -> Vec<Action> {
 fn ring(words: u8, messages: &[&[u8]]) -> Protocol {
     let messages = messages.iter().map(|it| it.to_vec()).collect();
     let (kills, receiver_kills) = (0, 0);
-    Protocol { words, messages, kills, receiver_kills, naps: false, goes_back: false, bug: None }
+    Protocol { words, messages, kills, receiver_kills, naps: false, warm: None, bug: None }
 }
 
 fn with_kills(words: u8, messages: &[&[u8]], kills: u8, receiver_kills: u8) -> Protocol {
@@ -218,14 +218,21 @@ fn whoever_is_killed_wherever_the_others_reach_the_end() {
     }
 }
 
+/// With senders that turn: in 7 words after a message of 2, so that the lap can be reopened for one
+/// of 1.
+fn turning(protocol: Protocol) -> Protocol {
+    Protocol { warm: Some(3), ..protocol }
+}
+
 #[test]
-fn a_receiver_may_go_back_wherever_anybody_is_killed() {
-    let going_back = |protocol| Protocol { goes_back: true, ..protocol };
-    check("it goes back, two senders, 6 words", &going_back(ring(6, &[&[1, 2], &[1]])));
-    check("it goes back and dies, 5 words", &going_back(with_kills(5, &[&[1], &[1]], 0, 1)));
+fn a_lap_may_end_early_wherever_anybody_is_killed() {
+    check("turns, two senders, 7 words", &turning(ring(7, &[&[2, 1], &[1]])));
+    check("turns, a sender dies, 7 words", &turning(with_kills(7, &[&[2, 1, 1, 1]], 1, 0)));
+    check("turns, the receiver dies, 7 words", &turning(with_kills(7, &[&[2, 1, 1]], 0, 1)));
+    check("turns, both die, 7 words", &turning(with_kills(7, &[&[2, 1, 1]], 1, 1)));
     if large() {
-        let both = going_back(with_kills(5, &[&[1], &[2]], 1, 1));
-        check("it goes back, and it and a sender die, 5 words", &both);
+        let two_senders = turning(with_kills(8, &[&[2, 1], &[1, 1]], 1, 0));
+        check("turns, one of two senders dies, 8 words", &two_senders);
     }
 }
 
@@ -262,8 +269,9 @@ fn every_planted_bug_is_found() {
         (Bug::SkipUnmade, kills()),
         (Bug::RecoverBlindly, kills()),
         (Bug::OneLifeByte, kills()),
-        (Bug::BackBlindly, Protocol { goes_back: true, ..twice() }),
-        (Bug::BackWithoutEnd, Protocol { goes_back: true, ..ring(6, &[&[1, 1, 1, 1]]) }),
+        (Bug::TurnBlindly, turning(ring(7, &[&[2, 1, 1, 1, 1]]))),
+        (Bug::TurnToldFirst, turning(with_kills(8, &[&[2, 1, 2, 2]], 1, 0))),
+        (Bug::TurnOverwritten, turning(ring(7, &[&[2, 1, 1]]))),
     ];
     for (bug, protocol) in bugs {
         let found = search(&Protocol { bug: Some(bug), ..protocol });

@@ -1,11 +1,12 @@
 //! The protocol as a Stateright model: one access of shared memory is one step, any process may be
 //! killed between two, and a process that is stopped is one whose next step does not come.
 //!
-//! Left out, since they are hints or follow the rest: `head_cache` (an older `head`, so a claim
-//! refused too often), the counters, batches and shortened records (one BUSY record like any
-//! other), `Closed`, deadlines. Recovery takes no claim word here, although `Ring::recover` does:
-//! its swap alone is enough. Memory is sequentially consistent; a store that a missing fence
-//! would let be seen late is a planted bug here (`Bug::ArmLate` and the like).
+//! Left out, since they are hints or follow the rest: `room` (from an older `head`, so a claim
+//! refused too often), how far and how long a sender lets the receiver catch up before a lap goes
+//! on or is reopened, the counters, batches and shortened records (one BUSY record like any other),
+//! `Closed`, deadlines. Recovery takes no claim word here, although `Ring::recover` does: its swap
+//! alone is enough. Memory is sequentially consistent; a store that a missing fence would let be
+//! seen late is a planted bug here (`Bug::ArmLate` and the like).
 
 use stateright::{Model, Property};
 
@@ -53,10 +54,12 @@ pub(crate) enum Bug {
     RecoverBlindly,
     /// Owners of odd and of even generations show their lives by the same byte.
     OneLifeByte,
-    /// The receiver goes back over what is claimed.
-    BackBlindly,
-    /// It stores no EMPTY word where it goes.
-    BackWithoutEnd,
+    /// A lap is ended early although the receiver is still in an earlier one.
+    TurnBlindly,
+    /// `turn` is told before `tail` moves.
+    TurnToldFirst,
+    /// A reopened lap goes on at the header word of the turn's pad.
+    TurnOverwritten,
 }
 
 /// A ring and those who use it.
@@ -71,8 +74,8 @@ pub(crate) struct Protocol {
     pub(crate) receiver_kills: u8,
     /// Whether a sleep may end by itself.
     pub(crate) naps: bool,
-    /// Whether a receiver that has caught up goes back to the ring's beginning.
-    pub(crate) goes_back: bool,
+    /// The offset from which on senders turn, wherever they may.
+    pub(crate) warm: Option<u8>,
     pub(crate) bug: Option<Bug>,
 }
 
@@ -96,6 +99,15 @@ enum Word {
     },
 }
 
+/// What a claim is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Claim {
+    Message,
+    /// To get to where a record fits: the ring's beginning, or behind a turn.
+    Pad,
+    Turn,
+}
+
 /// What a sender does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Send {
@@ -105,9 +117,11 @@ enum Send {
     Lock,
     Free(Owner),
     Look,
-    End,
-    Mark,
-    Move,
+    End(Claim),
+    Mark(Claim),
+    Move(Claim),
+    /// Where the turn is.
+    Tell,
     Pad,
     Unlock,
     Copy(u8),
@@ -158,15 +172,6 @@ enum Receive {
     /// The look for sleeping senders; whether the receiver sleeps after it.
     SpaceLook(bool),
     SpaceWake(bool),
-    /// The way back to the ring's beginning; over how many words.
-    BackLock,
-    BackLook,
-    BackEnd(u8),
-    BackMark(u8),
-    BackMove(u8),
-    BackPad(u8),
-    BackFree(u8),
-    BackUnlock,
     Arm,
     PeekAgain,
     Sleep,
@@ -191,6 +196,8 @@ pub(crate) struct State {
     memory: [Word; WORDS],
     claim: Option<Owner>,
     tail: u8,
+    /// The position of the last turn's pad, 0 if there is none.
+    turn: u8,
     head: u8,
     generations: [u8; SLOTS],
     /// By slot: the processes that have locked its byte and its two life bytes; the receiver is
@@ -300,14 +307,62 @@ impl Protocol {
         1 + self.messages[sender][usize::from(message)]
     }
 
-    fn has_room(&self, state: &State, piece: u8) -> bool {
+    /// The position of offset 0 in the senders' lap.
+    fn lap(&self, state: &State) -> u8 {
+        state.tail - state.tail % self.words
+    }
+
+    /// Where the lap goes on if it is reopened, while the receiver has not passed the turn.
+    fn behind_turn(&self, state: &State) -> Option<u8> {
+        let header = u8::from(!self.has(Bug::TurnOverwritten));
+        let (turn, lap) = (state.turn, self.lap(state));
+        let is_ahead = state.head <= turn && turn < lap && lap - turn <= self.words;
+        is_ahead.then_some(turn + self.words + header)
+    }
+
+    /// The position up to which the ring is free; `None` if `tail` and `head` cannot be right.
+    fn free_end(&self, state: &State) -> Option<u8> {
+        if state.tail - state.head <= self.words {
+            return Some(state.head + self.words);
+        }
+        (state.tail >= self.behind_turn(state)?).then_some(self.lap(state) + self.words)
+    }
+
+    fn has_room(&self, state: &mut State, piece: u8) -> bool {
         let terminator = u8::from(!self.has(Bug::NoRoomForTerminator));
-        piece + terminator <= self.words - (state.tail - state.head)
+        let Some(end) = self.free_end(state) else {
+            state.breaks("tail too far from head");
+            return false;
+        };
+        state.tail + piece + terminator <= end
     }
 
     fn may_fit(&self, state: &State, sender: usize) -> bool {
         let span = self.span(sender, state.senders[sender].message);
-        span.min(self.to_end(state.tail)) < self.words - (state.tail - state.head)
+        let piece = span.min(self.to_end(state.tail));
+        self.free_end(state).is_none_or(|end| state.tail + piece < end)
+    }
+
+    fn may_turn(&self, state: &State, span: u8) -> bool {
+        let lap = self.lap(state);
+        let blindly = self.has(Bug::TurnBlindly) && state.head < lap;
+        self.warm.is_some_and(|warm| state.tail - lap >= warm)
+            && (span < state.head.saturating_sub(lap) || blindly)
+    }
+
+    /// The next claim on the way to one of `span` words, and its own; `None` if there is no room.
+    fn look(&self, state: &mut State, span: u8) -> Option<(Claim, u8)> {
+        let to_end = self.to_end(state.tail);
+        if self.may_turn(state, span) {
+            return Some((Claim::Turn, to_end));
+        }
+        if self.has_room(state, span.min(to_end)) {
+            let fits = span <= to_end;
+            return Some(if fits { (Claim::Message, span) } else { (Claim::Pad, to_end) });
+        }
+        let next = self.behind_turn(state)?;
+        let fits = next + span < self.lap(state) + self.words;
+        (state.tail < next && fits).then(|| (Claim::Pad, next - state.tail))
     }
 
     /// A sender's step; false if it cannot make one.
@@ -361,31 +416,35 @@ impl Protocol {
         let span = self.span(sender, it.message);
         let at = self.offset(it.at);
         let next = match it.next {
-            Send::Look => {
-                let piece = span.min(self.to_end(state.tail));
-                if self.has_room(state, piece) {
+            Send::Look => match self.look(state, span) {
+                Some((claim, piece)) => {
                     let it = &mut state.senders[sender];
                     (it.at, it.piece) = (state.tail, piece);
-                    Send::End
-                } else {
-                    Send::UnlockFull
+                    Send::End(claim)
                 }
-            }
-            Send::End => {
+                None => Send::UnlockFull,
+            },
+            Send::End(claim) => {
                 if !self.has(Bug::NoTerminator) {
                     state.memory[self.offset(it.at + it.piece)] = Word::Empty;
                 }
-                if self.has(Bug::TailFirst) { Send::Move } else { Send::Mark }
+                if self.has(Bug::TailFirst) { Send::Move(claim) } else { Send::Mark(claim) }
             }
-            Send::Mark => {
+            Send::Mark(claim) => {
                 state.memory[at] = Word::Busy(it.me, it.piece);
-                let after = if it.piece < span { Send::Pad } else { Send::Unlock };
-                if self.has(Bug::TailFirst) { after } else { Send::Move }
+                match claim {
+                    _ if self.has(Bug::TailFirst) => self.after_claim(claim),
+                    Claim::Turn if self.has(Bug::TurnToldFirst) => Send::Tell,
+                    _ => Send::Move(claim),
+                }
             }
-            Send::Move => {
+            Send::Move(claim) => {
                 state.tail = it.at + it.piece;
-                let after = if it.piece < span { Send::Pad } else { Send::Unlock };
-                if self.has(Bug::TailFirst) { Send::Mark } else { after }
+                if self.has(Bug::TailFirst) { Send::Mark(claim) } else { self.after_claim(claim) }
+            }
+            Send::Tell => {
+                state.turn = it.at;
+                if state.tail == it.at { Send::Move(Claim::Turn) } else { Send::Pad }
             }
             Send::Pad => {
                 if state.memory[at] != Word::Busy(it.me, it.piece) {
@@ -411,6 +470,15 @@ impl Protocol {
         };
         state.senders[sender].next = next;
         true
+    }
+
+    /// What follows when a claim is made and `tail` has moved.
+    fn after_claim(&self, claim: Claim) -> Send {
+        match claim {
+            Claim::Message => Send::Unlock,
+            Claim::Turn if !self.has(Bug::TurnToldFirst) => Send::Tell,
+            Claim::Turn | Claim::Pad => Send::Pad,
+        }
     }
 
     fn commit(&self, state: &mut State, sender: usize) -> bool {
@@ -515,6 +583,9 @@ impl Protocol {
                 if state.role.is_some_and(|role| !self.is_dead(state, role)) {
                     return false;
                 }
+                if self.free_end(state).is_none() {
+                    state.breaks("a new receiver finds tail too far from head");
+                }
                 state.role = Some(it.me);
                 state.receiver.place = state.head;
                 Receive::Peek
@@ -551,64 +622,10 @@ impl Protocol {
                 }
                 self.after_space(state, sleeps)
             }
-            Receive::Recover(..)
-            | Receive::RecoverSwap(..)
-            | Receive::Arm
-            | Receive::PeekAgain
-            | Receive::Sleep
-            | Receive::Disarm => return self.recover_or_sleep(state),
-            _ => self.go_back(state),
+            _ => return self.recover_or_sleep(state),
         };
         state.receiver.next = next;
         true
-    }
-
-    fn go_back(&self, state: &mut State) -> Receive {
-        let it = state.receiver;
-        let at = self.offset(it.place);
-        match it.next {
-            Receive::BackLock if state.claim.is_some() => Receive::SpaceLook(true),
-            Receive::BackLock => {
-                state.claim = Some(it.me);
-                Receive::BackLook
-            }
-            Receive::BackLook if state.tail == it.place || self.has(Bug::BackBlindly) => {
-                Receive::BackEnd(self.to_end(it.place))
-            }
-            Receive::BackEnd(rest) => {
-                if !self.has(Bug::BackWithoutEnd) {
-                    state.memory[0] = Word::Empty;
-                }
-                Receive::BackMark(rest)
-            }
-            Receive::BackMark(rest) => {
-                state.memory[at] = Word::Busy(it.me, rest);
-                Receive::BackMove(rest)
-            }
-            Receive::BackMove(rest) => {
-                state.tail = it.place + rest;
-                Receive::BackPad(rest)
-            }
-            Receive::BackPad(rest) => {
-                if state.memory[at] != Word::Busy(it.me, rest) {
-                    state.breaks("the way back was taken from the living");
-                }
-                state.memory[at] = Word::Passed(rest);
-                Receive::BackFree(rest)
-            }
-            Receive::BackFree(rest) => {
-                self.free(state, rest);
-                Receive::BackUnlock
-            }
-            Receive::BackLook | Receive::BackUnlock => {
-                if state.claim != Some(it.me) {
-                    state.breaks("the claim word was taken from the living");
-                }
-                state.claim = None;
-                if at == 0 { Receive::Peek } else { Receive::SpaceLook(true) }
-            }
-            other => unreachable!("{other:?} is done elsewhere"),
-        }
     }
 
     fn peek(&self, state: &mut State) -> Receive {
@@ -635,8 +652,7 @@ impl Protocol {
             Word::Passed(span) => Receive::Pass(span),
             Word::Busy(..) | Word::Empty => {
                 state.receiver.seen = word;
-                let is_far = word == Word::Empty && self.offset(place) > 0;
-                if self.goes_back && is_far { Receive::BackLock } else { Receive::SpaceLook(true) }
+                Receive::SpaceLook(true)
             }
             Word::Payload { .. } => {
                 state.breaks("bytes where a record begins");
@@ -780,9 +796,10 @@ impl Protocol {
         !matches!(
             it.next,
             Send::Look
-                | Send::End
-                | Send::Mark
-                | Send::Move
+                | Send::End(_)
+                | Send::Mark(_)
+                | Send::Move(_)
+                | Send::Tell
                 | Send::Pad
                 | Send::Unlock
                 | Send::UnlockFull
@@ -826,6 +843,7 @@ impl Model for Protocol {
             memory: [Word::Empty; WORDS],
             claim: None,
             tail: 0,
+            turn: 0,
             head: 0,
             generations: [0; SLOTS],
             locks: [[None; 3]; SLOTS],

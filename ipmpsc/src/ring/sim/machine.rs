@@ -31,6 +31,7 @@ pub(super) enum Bed {
 pub(super) struct World {
     base: NonNull<u8>,
     geometry: Geometry,
+    warm: u64,
     /// By slot: the processes that have its byte and its two life bytes.
     pub(super) locks: RefCell<[[Option<usize>; 3]; SLOTS as usize]>,
     beds: [RefCell<VecDeque<usize>>; 2],
@@ -85,7 +86,7 @@ impl Ledger {
 }
 
 impl World {
-    fn new(capacity: u64, position: u64) -> Rc<Self> {
+    fn new(capacity: u64, warm: u64, position: u64) -> Rc<Self> {
         let geometry = Geometry { capacity, slot_count: SLOTS };
         // SAFETY: the size is not 0.
         let base = unsafe { std::alloc::alloc_zeroed(Self::memory(geometry)) };
@@ -93,6 +94,7 @@ impl World {
         let world = Self {
             base,
             geometry,
+            warm,
             locks: RefCell::default(),
             beds: Default::default(),
             ledger: RefCell::default(),
@@ -100,7 +102,7 @@ impl World {
         let ring = world.ring();
         let header = ring.view().header();
         header.producers.tail.store(position, SeqCst);
-        header.producers.head_cache.store(position, SeqCst);
+        header.producers.room.store(position, SeqCst);
         header.consumer.head.store(position, SeqCst);
         Rc::new(world)
     }
@@ -114,7 +116,9 @@ impl World {
     pub(super) fn ring(&self) -> Ring {
         // SAFETY: the memory is aligned, has the geometry's size, is only ever used through views,
         // and lives as long as the world, which every process holds.
-        Ring::new(unsafe { View::new(self.base, self.geometry) })
+        let mut ring = Ring::new(unsafe { View::new(self.base, self.geometry) });
+        ring.set_warm(self.warm);
+        ring
     }
 
     fn bed(&self, bed: Bed) -> &RefCell<VecDeque<usize>> {
@@ -189,8 +193,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(capacity: u64, position: u64) -> Self {
-        let world = World::new(capacity, position);
+    pub(super) fn new(capacity: u64, warm: u64, position: u64) -> Self {
+        let world = World::new(capacity, warm, position);
         Self { world, processes: Vec::new(), faults: 0, steps: 0 }
     }
 
@@ -247,8 +251,8 @@ impl Machine {
         let ring = self.world.ring();
         let header = ring.view().header();
         let (head, tail) = (header.consumer.head.load(SeqCst), header.producers.tail.load(SeqCst));
-        let used = tail.wrapping_sub(head);
-        assert!(used <= ring.view().capacity(), "head {head}, tail {tail}");
+        let lap = tail - tail % ring.view().capacity();
+        assert!(ring.free_end(tail, head, lap).is_some(), "head {head}, tail {tail}");
     }
 
     pub(super) fn kill(&mut self, process: usize) {

@@ -174,7 +174,12 @@ impl Sender<'_> {
             match self.ring.claim(self.me, span, messages, false) {
                 Ok(claim) => return claim,
                 Err(Refused::Failed(error)) => panic!("{error}"),
-                Err(Refused::Far) => self.ring.go_far(),
+                Err(Refused::Far) => match self.ring.go_far(self.me, span) {
+                    Err(Refused::Held(holder)) => {
+                        free_if_dead(self.world, &self.ring, holder);
+                    }
+                    went => went.expect("nobody writes nonsense"),
+                },
                 Err(Refused::Held(holder)) => {
                     free_if_dead(self.world, &self.ring, holder);
                 }
@@ -224,14 +229,6 @@ pub(super) fn receive_all(world: &World, process: usize, limit: u64) {
             Peeked::Busy(word) => Some(word),
             Peeked::Empty => None,
         };
-        // As `End::wait_long`, in small rings and by half of the receivers.
-        if busy.is_none()
-            && limit % 2 == 1
-            && cursor.offset > 0
-            && let Err(Refused::Failed(error)) = ring.go_back(&mut cursor, me)
-        {
-            panic!("{error}");
-        }
         if ring.take_space_wake(&mut cursor) {
             world.wake_one(Bed::Senders);
         }

@@ -17,6 +17,8 @@ pub(super) struct World {
     pub(super) words: Box<[AtomicU64]>,
     /// The payloads, where the program has them in `words`.
     pub(super) payloads: Box<[UnsafeCell<u64>]>,
+    /// Where senders turn, if they do.
+    warm: u64,
     /// By slot: whoever had it has died, and nobody has taken it since.
     pub(super) dead: [AtomicBool; 4],
     pub(super) receiver_bed: Bed,
@@ -53,6 +55,11 @@ impl Bed {
 
 impl World {
     pub(super) fn new(capacity: u64) -> Arc<Self> {
+        Self::large(capacity, capacity)
+    }
+
+    /// As of a large ring with so many bytes of warm part.
+    pub(super) fn large(capacity: u64, warm: u64) -> Arc<Self> {
         let long = || AtomicU64::new(0);
         let int = || AtomicU32::new(0);
         let header = Header {
@@ -66,12 +73,13 @@ impl World {
             producers: Producers {
                 claim: long(),
                 tail: long(),
-                head_cache: long(),
+                room: long(),
                 claimed: long(),
                 high_water: long(),
                 takeovers: long(),
                 attaches: long(),
                 closed: int(),
+                turn: long(),
             },
             consumer: Consumer {
                 head: long(),
@@ -91,6 +99,7 @@ impl World {
             slots: (0..4).map(slot).collect(),
             words: (0..capacity / 8).map(|_| long()).collect(),
             payloads: (0..capacity / 8).map(|_| UnsafeCell::new(0)).collect(),
+            warm,
             dead: std::array::from_fn(|_| AtomicBool::new(false)),
             receiver_bed: Bed::new(),
             sender_bed: Bed::new(),
@@ -112,7 +121,9 @@ impl World {
                 geometry,
             )
         };
-        Ring::new(view)
+        let mut ring = Ring::new(view);
+        ring.set_warm(self.warm);
+        ring
     }
 
     /// Writes a word of payload at an offset.
