@@ -5,11 +5,19 @@ cd "$(dirname "$0")"/..
 out=${CARGO_TARGET_DIR:-target}/smoke
 rm -rf "$out"
 
-set -x
-# --for is the time of the verification; one size and two transports keep the comparison short.
-cargo run -p harness --locked -- --producers 4 --for 2s --size 1k --transport ipmpsc,pipe -q \
-  --out "$out"
-{ set +x; } 2>/dev/null
+# One size and two transports keep the comparison short. --for is the time of the verification: on a
+# machine that does other things as well it can be too short to meet every state: inconclusive, 3.
+main_command() {
+  cargo run -p harness --locked -- --producers 4 --for "$1" --size 1k --transport ipmpsc,pipe -q \
+    --out "$out"
+}
+code=0
+main_command 2s || code=$?
+case $code in
+  0) ;;
+  3) echo "ci/smoke.sh: again, with more time" && main_command 60s ;;
+  *) exit "$code" ;;
+esac
 
 for file in report.md index.html summary.csv runs.jsonl env.json; do
   if [ ! -s "$out/$file" ]; then
