@@ -52,7 +52,7 @@ impl Ring {
         let lap = tail - offset;
         let end = match self.free_end(tail, head, lap) {
             Some(end) => mutant!("head-not-read-again", self.view.capacity(), end),
-            None if trust => head.wrapping_add(self.view.capacity()),
+            None if trust => tail + (self.view.capacity() - tail.wrapping_sub(head)),
             None => return Err(Refused::Failed(corrupt(256))),
         };
         let fits = tail + wanted <= end;
