@@ -82,14 +82,14 @@ impl Ring {
             return Err(Refused::Failed(corrupt(256)));
         }
         let rest = capacity - offset;
-        // A message of half the ring fits behind the turn. A header cannot say how much more than
-        // 4 GiB are passed over. And a ring that is to be empty is not, behind a turn.
-        let may_turn = offset <= capacity / 8 * 3
-            && rest <= u64::from(u32::MAX)
-            && tail < LAST_TURN
-            && self.room_to_turn(span) <= offset
-            && !when_empty;
-        if !may_turn {
+        // A message of half the ring fits behind the turn. And a header cannot say how much more
+        // than 4 GiB are passed over.
+        if offset > capacity / 8 * 3 || rest > u64::from(u32::MAX) || tail >= LAST_TURN {
+            self.near.store(capacity, Relaxed);
+            return Ok(Some(offset));
+        }
+        // A ring that is to be empty is not, behind a turn.
+        if when_empty || self.room_to_turn(span) > offset {
             return Ok(Some(offset));
         }
         // 0 where the receiver is still in an earlier lap: then there may be a turn ahead of it.
@@ -364,6 +364,22 @@ mod tests {
         assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
         assert_eq!(receive(&ring, &mut cursor), Some(2 * MIB));
         assert_eq!(used(&ring), 0);
+    }
+
+    #[test]
+    fn where_no_lap_ends_early_no_claim_looks_for_the_receiver() {
+        let memory = memory(4 * MIB);
+        let (ring, _) = start(&memory);
+        // It was far at 1 MiB, and that was to be good for as much again.
+        while tail(&ring) <= 2 * MIB {
+            send(&ring, 64 * KIB).expect("there is room");
+        }
+        send(&ring, 16).expect("there is room");
+        let head = &ring.view.header().consumer.head;
+        // Who looks is told that it cannot be right.
+        head.store(4, Relaxed);
+        send(&ring, 16).expect("nobody looked");
+        head.store(0, Relaxed);
     }
 
     #[test]
