@@ -129,7 +129,7 @@ impl Ring {
         (place.tail < next && fits).then_some(next)
     }
 
-    /// Whether a claim of `span` bytes would still be refused as far.
+    /// Whether a claim of `span` bytes, or one soon after it, would still be refused as far.
     pub(crate) fn is_far(&self, span: u64) -> bool {
         let header = self.view.header();
         // Acquire, but only a hint: `claim` looks again. So is the rest.
@@ -137,9 +137,13 @@ impl Ring {
         let head = header.consumer.head.load(Relaxed);
         let lap = self.lap.load(Relaxed);
         let offset = tail.wrapping_sub(lap);
-        let is_short =
-            offset >= self.near.load(Relaxed) && head.saturating_sub(lap) < self.room_to_turn(span);
-        offset < self.view.capacity() && (head < lap || is_short)
+        // For a turn, or up to a receiver that has not passed the last one.
+        let room = if offset >= self.near.load(Relaxed) {
+            head.saturating_sub(lap)
+        } else {
+            head.saturating_add(self.view.capacity()).saturating_sub(tail)
+        };
+        offset < self.view.capacity() && room < self.room_to_turn(span)
     }
 
     /// Whether the receiver has moved from where it was `seen`, which is then where it is.
@@ -324,6 +328,31 @@ mod tests {
             }
             assert_eq!(receive(&ring, &mut cursor), None);
         }
+    }
+
+    #[test]
+    fn behind_a_turn_a_sender_goes_on_as_the_receiver_comes_to_it() {
+        let memory = memory(4 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        // Sixteen before the turn, of which four make room for it and for three.
+        while tail(&ring) < MIB {
+            assert_eq!(send(&ring, 64 * KIB), Some(0));
+        }
+        for _ in 0..4 {
+            assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+        }
+        for _ in 0..3 {
+            assert_eq!(send(&ring, 64 * KIB), Some(0));
+        }
+        let refused = ring.claim(ME, 64 * KIB, 1, false);
+        assert!(matches!(refused, Err(Refused::Far)) && ring.is_far(64 * KIB));
+        let mut passed = 4;
+        while ring.is_far(64 * KIB) {
+            assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+            passed += 1;
+        }
+        assert_eq!(passed, 7, "as many as make room for it and some more");
+        assert_eq!(send(&ring, 64 * KIB), Some(0));
     }
 
     #[test]
