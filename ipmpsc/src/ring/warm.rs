@@ -126,7 +126,8 @@ impl Ring {
         // Up to there it is less than half of the ring: a header can say how much.
         let next = turn + self.view.capacity() + behind_turn;
         let fits = next + span + HEADER_BYTES <= lap + self.view.capacity();
-        (place.tail < next && fits).then_some(next)
+        // A tail that is none was changed since `claim` looked, which will say so.
+        (place.tail < next && fits && place.tail.is_multiple_of(8)).then_some(next)
     }
 
     /// Whether a claim of `span` bytes, or one soon after it, would still be refused as far.
