@@ -243,7 +243,7 @@ mod tests {
         (ring, cursor)
     }
 
-    /// Has the ring turned, with the receiver before the turn and `ahead` messages behind it.
+    /// Has the ring turned, with the receiver at the turn and one message behind it.
     fn turned(ring: &Ring, cursor: &mut Cursor, span: u64) {
         while ring.view.header().producers.turn.load(Relaxed) == 0 {
             assert_eq!(send(ring, span), Some(0));
