@@ -30,6 +30,7 @@
 //! | 280 | 8 | `discarded` records: given up by their sender or taken from a dead one | receiver |
 //! | 288 | 8 | `reclaimed` records of dead senders | receiver |
 //! | 296 | 4 | `closed`, as above | replacer |
+//! | 304 | 8 | `read_ns`: what reading takes, by the way it was written (`ring/copy.rs`) | receiver |
 //! | 384 | 4 | `receiver_wait`: 1 while the receiver sleeps or is about to | anyone |
 //! | 512 | 4 | `space_wait`: odd while a sender waits for space, even otherwise | anyone |
 //! | 1024 + 16 i | 4 | slot i: `generation`, counts the attaches; its upper bits are marks | owner of the slot |
@@ -166,6 +167,8 @@ pub(crate) struct Consumer {
     pub(crate) discarded: AtomicU64,
     pub(crate) reclaimed: AtomicU64,
     pub(crate) closed: AtomicU32,
+    /// A hint, which may be anything.
+    pub(crate) read_ns: AtomicU64,
 }
 
 /// A word that somebody sleeps on, alone on its line.
@@ -208,7 +211,7 @@ const _: () = {
     assert!(offset_of!(Header, consumer) == 256 && offset_of!(Consumer, head) == 0);
     assert!(offset_of!(Consumer, owner) == 8 && offset_of!(Consumer, received) == 16);
     assert!(offset_of!(Consumer, discarded) == 24 && offset_of!(Consumer, reclaimed) == 32);
-    assert!(offset_of!(Consumer, closed) == 40);
+    assert!(offset_of!(Consumer, closed) == 40 && offset_of!(Consumer, read_ns) == 48);
     assert!(offset_of!(Header, receiver_wait) == 384 && offset_of!(Header, space_wait) == 512);
     assert!(size_of::<Header>() <= SLOTS_OFFSET && size_of::<Slot>() == 16);
     assert!(offset_of!(Slot, senders) == 4 && offset_of!(Slot, blocked) == 8);

@@ -229,6 +229,11 @@ impl<'a> Drained<'a> {
     pub(crate) fn cursor(&mut self) -> &mut Cursor {
         self.place.cursor()
     }
+
+    #[inline]
+    pub(crate) fn note_read(&mut self, len: u32) {
+        self.end.note_read(self.place, len);
+    }
 }
 
 impl Drop for Drained<'_> {

@@ -14,7 +14,7 @@ use crate::message::{Drained, Message, ZeroCopyContext};
 use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
-use crate::ring::{Cursor, Peeked, Refused};
+use crate::ring::{Cursor, Peeked, Reading, Refused, is_large};
 use crate::roster::Role;
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -66,6 +66,8 @@ pub(crate) struct Place {
     cursor: Option<Cursor>,
     /// An unfinished record that a `try_` call saw, and when it, or its owner, was looked at.
     unfinished: Option<(RecordWord, Instant)>,
+    /// Since when a large message is read, if somebody wants to know.
+    reading: Option<Reading>,
     lull: Lull,
 }
 
@@ -437,6 +439,7 @@ impl Receiver {
             // SAFETY: a message that `peek` has just shown; `drained` frees its space after the
             // call, so that by the protocol nobody writes there before.
             f(unsafe { end.borrow(found) });
+            drained.note_read(found.len);
             if drained.messages == limit {
                 break;
             }
@@ -483,9 +486,17 @@ impl End {
             self.take_role(place)?;
         }
         match self.region.ring.peek(place.cursor())? {
-            Peeked::Message { offset, len } => Ok(Some(Found { offset, len })),
+            Peeked::Message { offset, len } => Ok(Some(self.found(place, offset, len))),
             _ => self.wait_long(place, deadline),
         }
+    }
+
+    #[inline(always)]
+    fn found(&self, place: &mut Place, offset: u64, len: u32) -> Found {
+        if is_large(len) {
+            place.reading = self.region.ring.start_reading(place.cursor());
+        }
+        Found { offset, len }
     }
 
     #[cold]
@@ -508,13 +519,15 @@ impl End {
             let peeked = ring.peek(place.cursor())?;
             place.lull.learn(matches!(peeked, Peeked::Message { .. }));
             if let Peeked::Message { offset, len } = peeked {
-                return Ok(Some(Found { offset, len }));
+                return Ok(Some(self.found(place, offset, len)));
             }
         }
         let mut patience = Patience::new(self.spin, &self.learned);
         loop {
             let busy = match ring.peek(place.cursor())? {
-                Peeked::Message { offset, len } => return Ok(Some(Found { offset, len })),
+                Peeked::Message { offset, len } => {
+                    return Ok(Some(self.found(place, offset, len)));
+                }
                 Peeked::Empty => None,
                 Peeked::Busy(word) => Some(word),
             };
@@ -624,9 +637,20 @@ impl End {
             && roster.sum_living(view, |slot| &slot.senders) == 0
     }
 
+    /// Takes note that a message was read, which `wait` has found or came after it in a drain.
+    #[inline]
+    pub(crate) fn note_read(&self, place: &mut Place, len: u32) {
+        if is_large(len)
+            && let Some(reading) = place.reading.take()
+        {
+            self.region.ring.end_reading(&reading, len);
+        }
+    }
+
     /// Frees the message at the receiver's place.
     #[inline]
     pub(crate) fn consume(&self, place: &mut Place, len: u32) {
+        self.note_read(place, len);
         self.region.ring.advance(place.cursor(), len);
         self.release(place, 1);
     }

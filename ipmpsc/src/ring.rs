@@ -69,6 +69,8 @@ use crate::mutants::mutant;
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 #[cfg(not(loom))]
 use copy::Copier;
+#[cfg(not(loom))]
+pub(crate) use copy::{Reading, is_large};
 
 /// How far ahead of a record, at least, a sender asks for the lines it will write.
 const PREFETCH_AHEAD: u64 = 256;

@@ -10,48 +10,117 @@ use std::time::Instant;
 /// Laps from one trial of both ways to the next: so many that the worse way, ten times as slow,
 /// takes no more than a tenth of the time.
 const ROUND: u64 = 256;
+/// Laps from the beginning of a trial to when its outcome is settled: the receiver may be a lap or
+/// two behind.
+const SETTLED: u64 = 8;
 /// What leaves a processor in one piece, if all of it has been written.
 const LINE: usize = 64;
 
-/// Copies, and learns which way is faster.
+/// A way to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Cached,
+    Streamed,
+}
+
+/// What a lap is to try, and whether its times count. What a copy takes depends on how the same
+/// place was written and read a lap ago, so each way is tried for two laps, of which the second
+/// counts.
+fn trial(lap: u64) -> Option<(Way, bool)> {
+    let counts = !lap.is_multiple_of(2);
+    match lap % ROUND / 2 {
+        0 => Some((Way::Cached, counts)),
+        1 => Some((Way::Streamed, counts)),
+        _ => None,
+    }
+}
+
+/// The shortest times of the last trial, in nanoseconds for 64 KiB.
 ///
-/// What a copy takes depends on how the same place was written and read a lap ago, so all senders
-/// try one way for two laps, of which they time the second, and then the other. The position tells
-/// them when.
+/// Relaxed, all of it: hints, and threads that share a sender may mix them up.
 #[derive(Debug)]
-pub(crate) struct Copier {
-    capacity: u64,
-    streams: AtomicBool,
-    /// The last trial that this process took part in, by number.
+struct Shortest {
+    /// That trial, by number.
     round: AtomicU64,
-    /// The shortest times in it, in nanoseconds for 64 KiB.
     cached_ns: AtomicU32,
     streamed_ns: AtomicU32,
 }
 
-impl Copier {
-    pub(crate) fn new(capacity: u64) -> Self {
+impl Shortest {
+    fn new() -> Self {
         let (cached_ns, streamed_ns) = (AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX));
-        let (streams, round) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { capacity, streams, round, cached_ns, streamed_ns }
+        Self { round: AtomicU64::new(0), cached_ns, streamed_ns }
     }
 
-    /// Copies `len` bytes to a place near `position`.
+    fn learn(&self, lap: u64, way: Way, ns: u32) {
+        let round = lap / ROUND;
+        if self.round.swap(round, Relaxed) != round {
+            self.cached_ns.store(u32::MAX, Relaxed);
+            self.streamed_ns.store(u32::MAX, Relaxed);
+        }
+        let shortest = if way == Way::Cached { &self.cached_ns } else { &self.streamed_ns };
+        shortest.fetch_min(ns, Relaxed);
+    }
+
+    /// Both, if both are known.
+    fn both(&self) -> Option<[u32; 2]> {
+        let both = [self.cached_ns.load(Relaxed), self.streamed_ns.load(Relaxed)];
+        (!both.contains(&u32::MAX)).then_some(both)
+    }
+}
+
+/// Since then, in nanoseconds for 64 KiB, of so many bytes.
+fn ns_since(started: Instant, len: usize) -> u32 {
+    let ns = started.elapsed().as_nanos() * (64 << 10) / len as u128;
+    ns.try_into().unwrap_or(u32::MAX - 1)
+}
+
+/// A message that is read in a trial.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    lap: u64,
+    way: Way,
+    started: Instant,
+}
+
+/// Copies, and learns which way is faster for the two that are at work: the sender that copies,
+/// and the receiver that reads, and tells by a word in the header what that took.
+///
+/// All senders try one way and then the other; the position tells them, and the receiver, when.
+#[derive(Debug)]
+pub(crate) struct Copier {
+    capacity: u64,
+    streams: AtomicBool,
+    copies: Shortest,
+    reads: Shortest,
+}
+
+impl Copier {
+    pub(crate) fn new(capacity: u64) -> Self {
+        let streams = AtomicBool::new(false);
+        Self { capacity, streams, copies: Shortest::new(), reads: Shortest::new() }
+    }
+
+    /// Copies `len` bytes to a place near `position`. `read_ns` is the receiver's word.
     ///
     /// # Safety
     ///
     /// - `from` is valid for reads and `to` for writes of `len` bytes, and the two do not overlap
-    pub(crate) unsafe fn copy(&self, position: u64, from: *const u8, to: *mut u8, len: usize) {
-        // Relaxed, all of them: hints, and threads that share a sender may mix them up.
+    pub(crate) unsafe fn copy(
+        &self,
+        position: u64,
+        read_ns: &AtomicU64,
+        from: *const u8,
+        to: *mut u8,
+        len: usize,
+    ) {
         let lap = position / self.capacity;
-        let (streams, timed) = match lap % ROUND {
-            0 => (false, None),
-            1 => (false, Some(&self.cached_ns)),
-            2 => (true, None),
-            3 => (true, Some(&self.streamed_ns)),
-            _ => (self.streams.load(Relaxed), None),
-        };
-        let timed = timed.map(|shortest| (shortest, Instant::now()));
+        let trial = trial(lap);
+        if trial.is_none() && lap % ROUND < SETTLED {
+            self.choose(read_ns);
+        }
+        let streams = trial.map_or_else(|| self.streams.load(Relaxed), |t| t.0 == Way::Streamed);
+        let counts = trial.filter(|trial| trial.1).map(|trial| (trial.0, Instant::now()));
         if streams {
             // SAFETY: as the caller has promised.
             unsafe { stream(from, to, len) };
@@ -59,23 +128,39 @@ impl Copier {
             // SAFETY: as the caller has promised.
             unsafe { from.copy_to_nonoverlapping(to, len) };
         }
-        if let Some((shortest, started)) = timed {
-            let ns = started.elapsed().as_nanos() * (64 << 10) / len as u128;
-            self.learn(lap / ROUND, shortest, ns.try_into().unwrap_or(u32::MAX - 1));
+        if let Some((way, started)) = counts {
+            self.copies.learn(lap, way, ns_since(started, len));
+            self.choose(read_ns);
         }
     }
 
-    fn learn(&self, round: u64, shortest: &AtomicU32, ns: u32) {
-        if self.round.swap(round, Relaxed) != round {
-            self.cached_ns.store(u32::MAX, Relaxed);
-            self.streamed_ns.store(u32::MAX, Relaxed);
+    /// Chooses the way that takes the two together less time. Who had nothing to copy in one of
+    /// the laps goes on as before, and the copy alone decides where the receiver has told nothing.
+    fn choose(&self, read_ns: &AtomicU64) {
+        let Some([cached, streamed]) = self.copies.both() else {
+            return;
+        };
+        let read = read_ns.load(Relaxed);
+        let (read_cached, read_streamed) = (read & u64::from(u32::MAX), read >> 32);
+        let (mut cached, mut streamed) = (u64::from(cached), u64::from(streamed));
+        if read_cached != 0 && read_streamed != 0 {
+            (cached, streamed) = (cached + read_cached, streamed + read_streamed);
         }
-        shortest.fetch_min(ns, Relaxed);
-        let (cached, streamed) = (self.cached_ns.load(Relaxed), self.streamed_ns.load(Relaxed));
-        // Who had nothing to copy in one of the laps goes on as before.
-        if cached != u32::MAX && streamed != u32::MAX {
-            self.streams.store(streamed < cached, Relaxed);
-        }
+        self.streams.store(streamed < cached, Relaxed);
+    }
+
+    /// Begins to take the time of a message at `position`, if that is of use.
+    pub(crate) fn start_reading(&self, position: u64) -> Option<Reading> {
+        let lap = position / self.capacity;
+        let (way, _) = trial(lap).filter(|trial| trial.1)?;
+        Some(Reading { lap, way, started: Instant::now() })
+    }
+
+    /// Tells what the reading of `len` bytes has taken.
+    pub(crate) fn end_reading(&self, reading: &Reading, len: usize, read_ns: &AtomicU64) {
+        self.reads.learn(reading.lap, reading.way, ns_since(reading.started, len));
+        let [cached, streamed] = self.reads.both().unwrap_or_default().map(u64::from);
+        read_ns.store(streamed << 32 | cached, Relaxed);
     }
 }
 
@@ -109,7 +194,9 @@ unsafe fn stream(from: *const u8, to: *mut u8, len: usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LARGE;
     use super::*;
+    use crate::{Receiver, Sender, SharedRingBuffer};
 
     #[test]
     fn every_byte_arrives_and_no_other_is_touched() {
@@ -131,15 +218,18 @@ mod tests {
 
     #[test]
     fn every_round_begins_with_a_trial_of_both_ways() {
+        const LAP: u64 = 100 << 10;
         let (from, mut to) = (vec![7_u8; 1000], vec![0_u8; 1000]);
-        let copier = Copier::new(100 << 10);
+        let (copier, read_ns) = (Copier::new(LAP), AtomicU64::new(0));
         let mut copy_in = |lap: u64| {
             to.fill(0);
-            let position = lap * (100 << 10) + 8;
             // SAFETY: two vectors of that length, one of them exclusive.
-            unsafe { copier.copy(position, from.as_ptr(), to.as_mut_ptr(), from.len()) };
+            unsafe {
+                copier.copy(lap * LAP + 8, &read_ns, from.as_ptr(), to.as_mut_ptr(), from.len());
+            }
             assert_eq!(from, to);
-            [&copier.cached_ns, &copier.streamed_ns].map(|ns| ns.load(Relaxed) < u32::MAX)
+            [&copier.copies.cached_ns, &copier.copies.streamed_ns]
+                .map(|ns| ns.load(Relaxed) < u32::MAX)
         };
         assert_eq!(copy_in(0), [false, false]);
         assert_eq!(copy_in(1), [true, false]);
@@ -151,21 +241,77 @@ mod tests {
         assert_eq!(copy_in(7 * ROUND + 3), [false, true]);
     }
 
+    /// What the receiver has told after four laps of messages of so many bytes.
+    fn told_after(len: usize, receive: fn(&mut Receiver)) -> [bool; 2] {
+        let ring = SharedRingBuffer::options().capacity(64 << 10).anonymous().expect("made");
+        let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
+        let header = ring.region.view().header();
+        while header.producers.tail.load(Relaxed) < 4 * ring.capacity() {
+            sender.send(&"x".repeat(len)).expect("there is room");
+            receive(&mut receiver);
+        }
+        let ns = header.consumer.read_ns.load(Relaxed);
+        [ns & u64::from(u32::MAX), ns >> 32].map(|ns| ns > 0)
+    }
+
     #[test]
-    fn the_faster_way_is_taken_and_the_old_one_where_one_was_not_tried() {
-        let copier = Copier::new(1 << 20);
-        let Copier { cached_ns: cached, streamed_ns: streamed, .. } = &copier;
+    fn every_form_of_receive_tells_what_the_reading_of_large_messages_took() {
+        let forms: [fn(&mut Receiver); 4] = [
+            |receiver| assert!(!receiver.recv::<String>().expect("sent").is_empty()),
+            |receiver| {
+                assert!(!receiver.zero_copy_context().recv::<&str>().expect("sent").is_empty());
+            },
+            |receiver| assert!(!receiver.recv_bytes().expect("sent").is_empty()),
+            |receiver| assert_eq!(receiver.drain(9, |_| ()).expect("sent"), 1),
+        ];
+        for receive in forms {
+            assert_eq!(told_after(LARGE, receive), [true, true]);
+            assert_eq!(told_after(LARGE / 2, receive), [false, false]);
+        }
+    }
+
+    #[test]
+    fn the_receiver_tells_what_reading_took_once_it_knows_both() {
+        let (copier, read_ns) = (Copier::new(1000), AtomicU64::new(u64::MAX));
+        let mut read_in = |lap: u64| {
+            let reading = copier.start_reading(lap * 1000 + 8)?;
+            copier.end_reading(&reading, 1, &read_ns);
+            let ns = read_ns.load(Relaxed);
+            Some([ns & u64::from(u32::MAX), ns >> 32].map(|ns| ns > 0))
+        };
+        assert_eq!([0, 2, 4, 5, ROUND - 1].map(&mut read_in), [None; 5]);
+        assert_eq!(read_in(1), Some([false, false]));
+        assert_eq!(read_in(3), Some([true, true]));
+        assert_eq!(read_in(ROUND + 1), Some([false, false]));
+        assert_eq!(read_in(ROUND + 3), Some([true, true]));
+    }
+
+    #[test]
+    fn the_way_is_taken_that_is_faster_for_both_and_the_old_one_where_one_was_not_tried() {
+        let (copier, read_ns) = (Copier::new(1 << 20), AtomicU64::new(0));
         let learn = |round, way, ns| {
-            copier.learn(round, way, ns);
+            copier.copies.learn(round * ROUND, way, ns);
+            copier.choose(&read_ns);
             copier.streams.load(Relaxed)
         };
-        assert!(!learn(0, cached, 4000));
-        assert!(!learn(0, streamed, 5000));
-        assert!(learn(0, streamed, 3000), "the shortest time counts");
-        assert!(learn(1, cached, 1000), "of another round");
-        assert!(!learn(1, streamed, 2000));
-        assert!(!learn(2, streamed, 500));
-        assert!(learn(2, cached, 600));
-        assert!(learn(3, cached, 400));
+        assert!(!learn(0, Way::Cached, 4000));
+        assert!(!learn(0, Way::Streamed, 5000));
+        assert!(learn(0, Way::Streamed, 3000), "the shortest time counts");
+        assert!(learn(1, Way::Cached, 1000), "of another round");
+        assert!(!learn(1, Way::Streamed, 2000));
+        assert!(!learn(2, Way::Streamed, 500));
+        assert!(learn(2, Way::Cached, 600));
+        assert!(learn(3, Way::Cached, 400));
+        assert!(!learn(3, Way::Streamed, 450));
+        let told = |cached: u64, streamed: u64| {
+            read_ns.store(streamed << 32 | cached, Relaxed);
+            copier.choose(&read_ns);
+            copier.streams.load(Relaxed)
+        };
+        assert!(told(2000, 1949));
+        assert!(!told(2000, 1951));
+        assert!(!told(0, 1949), "only one is known");
+        assert!(told(u64::from(u32::MAX), 1));
+        assert!(!told(1, u64::from(u32::MAX)));
     }
 }

@@ -87,6 +87,7 @@ impl World {
                 received: long(),
                 discarded: long(),
                 reclaimed: long(),
+                read_ns: long(),
                 closed: int(),
             },
             receiver_wait: WaitWord(int()),
