@@ -47,7 +47,7 @@ for name in "${steps[@]}"; do
     # The one check that is a person's command too; the profile makes failures readable in a log.
     test) command=(bash scripts/test --profile ci) ;;
     # On a slow machine it names what is left rather than run into the limit of a whole run.
-    platforms) command=(env "PLATFORMS_LIMIT_S=${PLATFORMS_LIMIT_S:-2400}" bash ci/platforms.sh) ;;
+    platforms) command=(env "PLATFORMS_LIMIT_S=${PLATFORMS_LIMIT_S:-2100}" bash ci/platforms.sh) ;;
     *) command=(bash "ci/$name.sh") ;;
   esac
   echo
