@@ -448,13 +448,13 @@ impl Ring {
         self.view.header().space_wait.0.fetch_add(2, SeqCst);
     }
 
-    /// Whether so much has been freed, with somebody waiting, that `take_space_wake` is due.
+    /// Whether so much has been freed, with somebody waiting, that `take_space_wake` is due: a
+    /// quarter of what senders use while the receiver keeps up.
     #[inline]
     pub(crate) fn space_wake_due(&self, cursor: &Cursor) -> bool {
         // Relaxed and without a fence: a waiter missed here is seen by the next message's look,
         // by the fenced one before the receiver sleeps, or wakes by itself.
-        self.view.header().space_wait.0.load(Relaxed) & 1 == 1
-            && cursor.freed >= self.view.capacity() / 4
+        self.view.header().space_wait.0.load(Relaxed) & 1 == 1 && cursor.freed >= self.warm / 4
     }
 
     /// Whether anything has been freed since the last `take_space_wake`.

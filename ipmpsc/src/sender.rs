@@ -30,10 +30,9 @@ const TRY_PAUSES: u32 = 128;
 const STAND_BACK: u32 = 64;
 /// A claim is held for some fifteen instructions, so its waiters never sleep long.
 const CLAIM_NAP: Duration = Duration::from_millis(1);
-/// A receiver that frees nothing in this time is not waited for, far into a large ring.
-const CATCHING_UP: Duration = Duration::from_micros(20);
-/// Nor is any for longer than this: four such waits a lap are no great delay to a burst.
-const MOST_CATCHING_UP: Duration = Duration::from_millis(1);
+/// So long a receiver is waited for, far into a large ring: less would not get one that has just
+/// lost its processor, and four such waits a lap are no great delay to a burst.
+const CATCHING_UP: Duration = Duration::from_millis(1);
 
 /// The sending end of a channel.
 ///
@@ -577,23 +576,23 @@ impl Sender {
         }
     }
 
-    /// Waits until the receiver of a large ring has made room for the next turn, as long as it
-    /// comes on, and otherwise lets claims go further.
+    /// Waits until the receiver of a large ring has made room for the next turn, and where that
+    /// takes long lets claims go further.
     fn let_receiver_catch_up(&self, me: Owner, span: u64, deadline: Deadline) -> Attempt<()> {
-        let ring = &self.region.ring;
-        let until = Instant::now() + MOST_CATCHING_UP;
-        let learned = Learned::new();
-        let patience = || Patience::new(Spin::For(CATCHING_UP), &learned);
-        let (mut waiting, mut head) = (patience(), 0);
-        ring.comes_on(&mut head);
-        while ring.is_far(span) {
-            match waiting.next(deadline, true) {
-                Next::Again if self.spin != Spin::Never && !is_led() => {}
-                Next::Sleep(_) if ring.comes_on(&mut head) && Instant::now() < until => {
-                    waiting = patience();
-                }
-                _ => return ring.go_far(me, span),
+        let region = &*self.region;
+        let until = Instant::now() + CATCHING_UP;
+        let mut patience = Patience::new(self.spin, &self.learned);
+        while region.ring.is_far(span) {
+            let nap = match patience.next(deadline, true) {
+                Next::Again => continue,
+                Next::Sleep(nap) => nap.min(until.saturating_duration_since(Instant::now())),
+                Next::Expired => Duration::ZERO,
+            };
+            if nap.is_zero() || is_led() {
+                return region.ring.go_far(me, span);
             }
+            // It sleeps, as what keeps the receiver may be that the senders have its processor.
+            self.sleep_unless(me, nap, || !region.ring.is_far(span));
         }
         Ok(())
     }
@@ -674,15 +673,19 @@ impl Sender {
             if Writing::is_into(region) {
                 return Err(Error::WouldDeadlock);
             }
-            let armed = region.ring.arm_sender();
-            if may_fit() || region.ring.is_closed() {
-                return Ok(Space::Perhaps);
-            }
-            region.roster.count_blocked(region.view(), me, 1);
-            region.sleep_as_sender(armed, nap);
-            region.roster.count_blocked(region.view(), me, -1);
-            region.ring.rearm_sender();
+            self.sleep_unless(me, nap, || may_fit() || region.ring.is_closed());
             return Ok(Space::Perhaps);
+        }
+    }
+
+    /// Sleeps until the receiver has freed some space, unless the last look finds that enough is.
+    fn sleep_unless(&self, me: Owner, nap: Duration, enough: impl FnOnce() -> bool) {
+        let armed = self.region.ring.arm_sender();
+        if !enough() {
+            self.region.roster.count_blocked(self.region.view(), me, 1);
+            self.region.sleep_as_sender(armed, nap);
+            self.region.roster.count_blocked(self.region.view(), me, -1);
+            self.region.ring.rearm_sender();
         }
     }
 

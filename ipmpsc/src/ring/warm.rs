@@ -5,10 +5,9 @@
 //! only its first mebibyte: where they come to its end, and enough of the beginning is free again,
 //! they *turn*: they end the lap by a pad, as at the ring's own end.
 //!
-//! Where the beginning is not free, a sender lets the receiver catch up: it waits as long as the
-//! receiver comes on, and not for long. If that does not help, it goes twice as far before it looks
-//! again. So the whole ring is there for a receiver that is late, and for whoever does not want to
-//! wait.
+//! Where the beginning is not free, a sender lets the receiver catch up: it waits, but not for
+//! long. If that does not help, it goes twice as far before it looks again. So the whole ring is
+//! there for a receiver that is late, and for whoever does not want to wait.
 //!
 //! A receiver that falls behind after a turn does not make the ring small: nobody ever writes or
 //! reads the bytes of the pad, so senders can go on there. Where the lap that the turn began is
@@ -145,13 +144,6 @@ impl Ring {
             head.saturating_add(self.view.capacity()).saturating_sub(tail)
         };
         offset < self.view.capacity() && room < self.room_to_turn(span)
-    }
-
-    /// Whether the receiver has moved from where it was `seen`, which is then where it is.
-    pub(crate) fn comes_on(&self, seen: &mut u64) -> bool {
-        // Relaxed: nothing is read there.
-        let head = self.view.header().consumer.head.load(Relaxed);
-        std::mem::replace(seen, head) != head
     }
 
     /// Lets claims go on where they were refused as far, and as far again.
@@ -436,14 +428,15 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_comes_on_if_it_has_freed_anything() {
-        let memory = memory(4 * MIB);
+    fn senders_are_woken_for_each_quarter_of_what_is_kept_warm() {
+        let memory = memory(64 * MIB);
         let (ring, mut cursor) = start(&memory);
-        let mut seen = 0;
-        assert!(!ring.comes_on(&mut seen));
-        send(&ring, MIB);
-        receive(&ring, &mut cursor);
-        assert!(ring.comes_on(&mut seen));
-        assert!(!ring.comes_on(&mut seen));
+        ring.arm_sender();
+        for freed in 1..=4 {
+            assert_eq!(send(&ring, 64 * KIB), Some(0));
+            assert_eq!(receive(&ring, &mut cursor), Some(64 * KIB));
+            assert_eq!(ring.space_wake_due(&cursor), freed == 4);
+        }
+        assert!(ring.take_space_wake(&mut cursor) && !ring.space_wake_due(&cursor));
     }
 }
