@@ -584,9 +584,9 @@ impl Sender {
         let mut patience = Patience::new(self.spin, &self.learned);
         while region.ring.is_far(span) {
             let nap = match patience.next(deadline, true) {
-                Next::Again => continue,
+                Next::Again if Instant::now() < until => continue,
                 Next::Sleep(nap) => nap.min(until.saturating_duration_since(Instant::now())),
-                Next::Expired => Duration::ZERO,
+                Next::Again | Next::Expired => Duration::ZERO,
             };
             if nap.is_zero() || is_led() {
                 return region.ring.go_far(me, span);

@@ -181,6 +181,8 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::layout::Geometry;
+    use crate::{Sender, SharedRingBuffer, Spin};
+    use std::time::Duration;
 
     const ME: Owner = Owner { slot: 1, generation: 1 };
     const KIB: u64 = 1 << 10;
@@ -438,5 +440,15 @@ mod tests {
             assert_eq!(ring.space_wake_due(&cursor), freed == 4);
         }
         assert!(ring.take_space_wake(&mut cursor) && !ring.space_wake_due(&cursor));
+    }
+
+    #[test]
+    fn no_spinning_keeps_a_sender_long_from_the_whole_ring() {
+        let ring = SharedRingBuffer::options().capacity(4 * MIB).anonymous().expect("made");
+        let mut sender = Sender::new(ring);
+        sender.set_spin(Spin::For(Duration::MAX));
+        for _ in 0..40 {
+            sender.send_bytes(&[0; 64 << 10]).expect("there is room, and no receiver");
+        }
     }
 }
