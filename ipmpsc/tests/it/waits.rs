@@ -319,11 +319,16 @@ fn of_two_threads_that_share_a_receiver_one_is_refused() {
 
 fn idle() {
     let receiver = Receiver::new(ring_of(100));
-    assert_eq!(receiver.try_recv::<u64>().expect("no error"), None);
-    let before = crate::os::processor_time();
-    let second = Duration::from_secs(1);
-    assert_eq!(receiver.recv_timeout::<u64>(second).expect("no error"), None);
-    say(&(crate::os::processor_time() - before).as_micros().to_string());
+    // An emulator translates what runs for the first time, and charges for it.
+    assert_eq!(receiver.recv_timeout::<u64>(Duration::from_millis(200)).expect("no error"), None);
+    let used = || {
+        let before = crate::os::processor_time();
+        let second = Duration::from_secs(1);
+        assert_eq!(receiver.recv_timeout::<u64>(second).expect("no error"), None);
+        (crate::os::processor_time() - before).as_micros()
+    };
+    // wine counts in ticks of 10 ms, so one second in some may seem to use that much.
+    say(&(0..3).map(|_| used()).min().expect("three").to_string());
 }
 
 #[test]
