@@ -85,8 +85,10 @@ pub(crate) struct Ring {
     /// The offset in that lap from which on a claim is to look whether it is far. A hint likewise:
     /// any value up to the capacity is right.
     near: AtomicU64,
-    /// What `near` is at the beginning of each lap.
+    /// What `near` is at the beginning of each lap, in bytes.
     warm: u64,
+    /// For how many messages of the length at hand it leaves room at least.
+    warm_messages: u64,
     #[cfg(not(loom))]
     copier: Copier,
 }
@@ -159,6 +161,7 @@ impl Ring {
             lap: AtomicU64::new(0),
             near: AtomicU64::new(warm),
             warm,
+            warm_messages: warm::WARM_MESSAGES,
             #[cfg(not(loom))]
             copier,
         }

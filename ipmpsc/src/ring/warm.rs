@@ -3,7 +3,8 @@
 //! A line that was written a lap of 32 MiB ago has left every cache, and a copy to such lines takes
 //! several times as long. So while the receiver keeps up, senders use a large ring as if it had
 //! only its first mebibyte: where they come to its end, and enough of the beginning is free again,
-//! they *turn*: they end the lap by a pad, as at the ring's own end.
+//! they *turn*: they end the lap by a pad, as at the ring's own end. Four messages at least go
+//! before a turn, however long they are: with fewer, sender and receiver work by turns.
 //!
 //! Where the beginning is not free, a sender lets the receiver catch up: it waits, but not for
 //! long. If that does not help, it goes twice as far before it looks again. So the whole ring is
@@ -35,6 +36,9 @@ use crate::mutants::mutant;
 /// core holds. Of the largest rings it is one part in 64, so that positions are spent at most 64
 /// times as fast as bytes.
 const WARM_BYTES: u64 = 1 << 20;
+/// How many messages of the length at hand a lap holds before it ends early, at least: then a
+/// sender waits for a receiver that is two behind, and not for one that has just begun.
+pub(super) const WARM_MESSAGES: u64 = 4;
 /// Rings from this size on are large.
 const LARGE_RING: u64 = 4 << 20;
 /// Where turns end, which spend positions faster than bytes: at 10 GB/s not before 83 days, and
@@ -47,10 +51,11 @@ pub(super) fn warm_bytes(capacity: u64) -> u64 {
 }
 
 impl Ring {
-    /// Makes the warm part as long as a test wants it.
+    /// Makes the warm part as long as a test wants it, for all messages.
     #[cfg(test)]
     pub(crate) fn set_warm(&mut self, bytes: u64) {
         self.warm = bytes;
+        self.warm_messages = 0;
         self.near.store(bytes, Relaxed);
     }
 
@@ -72,6 +77,7 @@ impl Ring {
         if self.lap.swap(lap, Relaxed) != lap {
             self.near.store(self.warm, Relaxed);
         }
+        self.near.fetch_max((self.warm_messages * span).min(capacity), Relaxed);
         if offset < self.near.load(Relaxed) {
             return Ok(Some(offset));
         }
@@ -265,6 +271,22 @@ mod tests {
         }
         let high_water = ring.view.header().producers.high_water.load(Relaxed);
         assert!(high_water < 16 * MIB, "what turns pass over counts as use: {high_water}");
+    }
+
+    #[test]
+    fn no_length_of_messages_makes_sender_and_receiver_work_by_turns() {
+        for (span, lap) in [(MIB / 2, 2), (MIB, 4), (4 * MIB, 16), (12 * MIB, 60), (20 * MIB, 60)] {
+            let memory = memory(64 * MIB);
+            let (ring, mut cursor) = start(&memory);
+            assert_eq!(send(&ring, span), Some(0));
+            for message in 0..100 {
+                // The receiver is still at the one before.
+                assert_eq!(send(&ring, span), Some(0), "message {message} of {span}");
+                let end = (tail(&ring) - 1) % (64 * MIB) + 1;
+                assert!(end <= lap * MIB, "message {message} of {span} ends at {end}");
+                assert_eq!(receive(&ring, &mut cursor), Some(span));
+            }
+        }
     }
 
     #[test]
