@@ -31,6 +31,9 @@ pub enum Spin {
 pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(95);
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 const MOST_SPIN_US: u32 = 50;
+/// What is left to a sender where spinning is in vain: it waits for a receiver that is at work, or
+/// whose turn comes if the sender yields. A receiver waits for somebody who may have nothing to say
+/// for long: it then spins no more.
 const LEAST_SPIN_US: u32 = 3;
 /// Pauses before the first yield: one to three microseconds, depending on the processor.
 const PAUSES: u32 = 64;
@@ -69,19 +72,26 @@ impl Deadline {
     }
 }
 
-/// The spin budget that a handle's waits have taught it.
+/// The spin budget, in microseconds, that a handle's waits have taught it.
 #[derive(Debug)]
-pub(crate) struct Learned(AtomicU32);
+pub(crate) struct Learned {
+    us: AtomicU32,
+    least: u32,
+}
 
 impl Learned {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU32::new(MOST_SPIN_US))
+    pub(crate) fn for_sender() -> Self {
+        Self { us: AtomicU32::new(MOST_SPIN_US), least: LEAST_SPIN_US }
+    }
+
+    pub(crate) fn for_receiver() -> Self {
+        Self { least: 0, ..Self::for_sender() }
     }
 
     fn budget(&self, spin: Spin) -> Duration {
         match spin {
             // Relaxed: a hint.
-            Spin::Adaptive => Duration::from_micros(self.0.load(Relaxed).into()),
+            Spin::Adaptive => Duration::from_micros(self.us.load(Relaxed).into()),
             Spin::Never => Duration::ZERO,
             Spin::For(budget) => budget,
         }
@@ -89,9 +99,9 @@ impl Learned {
 
     /// Doubles the budget where spinning ended the wait or would have, halves it where not.
     fn adjust(&self, worth_it: bool) {
-        let now = self.0.load(Relaxed);
-        let next = if worth_it { now * 2 } else { now / 2 };
-        self.0.store(next.clamp(LEAST_SPIN_US, MOST_SPIN_US), Relaxed);
+        let now = self.us.load(Relaxed);
+        let next = if worth_it { (now * 2).max(1) } else { now / 2 };
+        self.us.store(next.clamp(self.least, MOST_SPIN_US), Relaxed);
     }
 }
 
@@ -150,7 +160,12 @@ impl<'a> Patience<'a> {
     pub(crate) fn new(spin: Spin, learned: &'a Learned) -> Self {
         // Time decides nothing in a process that is led.
         let spin = if is_led() { Spin::Never } else { spin };
-        let pauses = if spin == Spin::Never { PAUSES } else { 0 };
+        let pauses = match spin {
+            Spin::Never => PAUSES,
+            // One look more.
+            Spin::Adaptive if learned.budget(spin).is_zero() => PAUSES - MOST_PAUSES,
+            _ => 0,
+        };
         Self { learned, spin, pauses, started: None, nap: SHORTEST_NAP, slept: false }
     }
 
@@ -211,21 +226,37 @@ mod tests {
 
     #[test]
     fn a_budget_shrinks_when_spinning_is_in_vain_and_grows_back() {
-        let learned = Learned::new();
-        let most = learned.budget(Spin::Adaptive);
-        for _ in 0..10 {
-            learned.adjust(false);
+        for (learned, least) in [(Learned::for_sender(), 3), (Learned::for_receiver(), 0)] {
+            let most = learned.budget(Spin::Adaptive);
+            for _ in 0..10 {
+                learned.adjust(false);
+            }
+            assert_eq!(learned.budget(Spin::Adaptive), Duration::from_micros(least));
+            for _ in 0..10 {
+                learned.adjust(true);
+            }
+            assert_eq!(learned.budget(Spin::Adaptive), most);
         }
-        assert_eq!(learned.budget(Spin::Adaptive), Duration::from_micros(LEAST_SPIN_US.into()));
-        for _ in 0..10 {
-            learned.adjust(true);
-        }
-        assert_eq!(learned.budget(Spin::Adaptive), most);
+    }
+
+    #[test]
+    fn a_receiver_that_waits_in_vain_looks_once_and_sleeps_until_waits_are_short_again() {
+        let learned = Learned::for_receiver();
+        let looks = || {
+            let mut patience = Patience::new(Spin::Adaptive, &learned);
+            let looks = (0..).take_while(|_| patience.next(Deadline::Never, false) == Next::Again);
+            looks.count()
+        };
+        assert!(looks() > 10);
+        learned.us.store(0, Relaxed);
+        assert_eq!(looks(), 1);
+        learned.adjust(true);
+        assert!(looks() > 10);
     }
 
     #[test]
     fn a_wait_spins_then_sleeps_then_expires() {
-        let learned = Learned::new();
+        let learned = Learned::for_sender();
         let spin = Spin::For(Duration::from_micros(1));
         let mut patience = Patience::new(spin, &learned);
         let deadline = Deadline::after(Duration::from_secs(3600));

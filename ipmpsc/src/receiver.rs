@@ -87,7 +87,7 @@ impl Receiver {
             // Relaxed: only the number matters.
             id: NEXT.fetch_add(1, Relaxed),
             spin: Spin::default(),
-            learned: Learned::new(),
+            learned: Learned::for_receiver(),
             disconnect: false,
         };
         Self { end, place: Mutex::default() }

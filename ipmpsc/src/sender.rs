@@ -86,7 +86,7 @@ impl Sender {
 
     fn attached(region: Arc<Region>, spin: Spin) -> Self {
         region.roster.add_sender(region.view());
-        Self { region, spin, learned: Learned::new() }
+        Self { region, spin, learned: Learned::for_sender() }
     }
 
     /// How long this sender spins before it sleeps, when the ring is full.
@@ -606,7 +606,7 @@ impl Sender {
         for _ in 0..STAND_BACK {
             std::hint::spin_loop();
         }
-        let learned = Learned::new();
+        let learned = Learned::for_sender();
         let mut patience = Patience::new(self.spin, &learned);
         let mut pauses = 0;
         loop {
