@@ -142,9 +142,9 @@ impl Copier {
     }
 
     /// Chooses the way that takes the two together less time, where the longer of copy and read
-    /// counts twice: a processor each, and the slower one says how fast messages are; in turns, and
-    /// it is the sum. Who had nothing to copy in one of the laps goes on as before, and the copy
-    /// alone decides where the receiver has told nothing.
+    /// counts twice: side by side the slower of the two decides how fast messages are, by turns
+    /// their sum. Who had nothing to copy in one of the laps goes on as before, and the copy alone
+    /// decides where the receiver has told nothing.
     fn choose(&self, read_ns: &AtomicU64) {
         let Some([cached, streamed]) = self.copies.both() else {
             return;
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(copy_in(7 * ROUND + STREAMED), [false, true]);
     }
 
-    /// What the receiver has told after four laps of messages of so many bytes.
+    /// What the receiver has told after a trial with messages of so many bytes.
     fn told_after(len: usize, receive: fn(&mut Receiver)) -> [bool; 2] {
         let ring = SharedRingBuffer::options().capacity(64 << 10).anonymous().expect("made");
         let (sender, mut receiver) = (Sender::new(ring.clone()), Receiver::new(ring.clone()));
