@@ -2,13 +2,14 @@
 //!
 //! A wait first pauses the processor a few dozen times (a hand-over between two running
 //! processes takes less), then yields it for a budget of some microseconds, then sleeps in the
-//! kernel. No sleep is longer than `LONGEST_NAP`, after which the waiter looks at the data, at
-//! its peers' lives and at the closed word again: that, and not the wakes, is what makes every
-//! wait survive every death. Which word is slept on, and why no wake is lost, is in `ring.rs`
+//! kernel. A receiver that yields have cost its processor sleeps instead of them, for a while. No
+//! sleep is longer than `LONGEST_NAP`, after which the waiter looks at the data, at its peers'
+//! lives and at the closed word again: that, and not the wakes, is what makes every wait survive
+//! every death. Which word is slept on, and why no wake is lost, is in `ring.rs`
 //! (`SYNC(receiver-wait)`, `SYNC(space-wait)`).
 
 use crate::fault::is_led;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long a waiting [`Sender`](crate::Sender) or [`Receiver`](crate::Receiver) keeps a
@@ -41,6 +42,14 @@ const PAUSES: u32 = 64;
 const MOST_LULL: u32 = 32;
 /// Pauses between two looks, at most.
 const MOST_PAUSES: u32 = 8;
+/// A yield that took longer has cost the processor: who got it keeps it until the scheduler takes
+/// it away, often for milliseconds. One that sleeps is put before others when it is woken.
+const LONG_YIELD: Duration = Duration::from_micros(50);
+/// For so many times as long as such a yield took there is no other, so that they take 1.5 % of
+/// the time at most. The host of a virtual machine makes some yields long that would not be again.
+const YIELDS_ARE_WORTH: u32 = 64;
+/// Nor longer, whatever stopped the process amid a yield.
+const NO_YIELDS: Duration = Duration::from_secs(1);
 
 /// When a wait must end. Monotonic.
 #[derive(Clone, Copy, Debug)]
@@ -77,11 +86,19 @@ impl Deadline {
 pub(crate) struct Learned {
     us: AtomicU32,
     least: u32,
+    /// When yields may be tried again, in microseconds from `born` on.
+    no_yield_until_us: AtomicU64,
+    born: Instant,
 }
 
 impl Learned {
     pub(crate) fn for_sender() -> Self {
-        Self { us: AtomicU32::new(MOST_SPIN_US), least: LEAST_SPIN_US }
+        Self {
+            us: AtomicU32::new(MOST_SPIN_US),
+            least: LEAST_SPIN_US,
+            no_yield_until_us: AtomicU64::new(0),
+            born: Instant::now(),
+        }
     }
 
     pub(crate) fn for_receiver() -> Self {
@@ -102,6 +119,17 @@ impl Learned {
         let now = self.us.load(Relaxed);
         let next = if worth_it { (now * 2).max(1) } else { now / 2 };
         self.us.store(next.clamp(self.least, MOST_SPIN_US), Relaxed);
+    }
+
+    fn may_yield(&self, now: Instant) -> bool {
+        // Relaxed: a hint.
+        let until = Duration::from_micros(self.no_yield_until_us.load(Relaxed));
+        now.saturating_duration_since(self.born) >= until
+    }
+
+    fn forbid_yields(&self, time: Duration) {
+        let until = self.born.elapsed() + time;
+        self.no_yield_until_us.store(u64::try_from(until.as_micros()).unwrap_or(0), Relaxed);
     }
 }
 
@@ -154,6 +182,9 @@ pub(crate) struct Patience<'a> {
     started: Option<Instant>,
     nap: Duration,
     slept: bool,
+    /// When the last yield ended, and what the longest one took.
+    yielded: Option<Instant>,
+    longest_yield: Duration,
 }
 
 impl<'a> Patience<'a> {
@@ -166,7 +197,16 @@ impl<'a> Patience<'a> {
             Spin::Adaptive if learned.budget(spin).is_zero() => PAUSES - MOST_PAUSES,
             _ => 0,
         };
-        Self { learned, spin, pauses, started: None, nap: SHORTEST_NAP, slept: false }
+        Self {
+            learned,
+            spin,
+            pauses,
+            started: None,
+            nap: SHORTEST_NAP,
+            slept: false,
+            yielded: None,
+            longest_yield: Duration::ZERO,
+        }
     }
 
     /// Says what to do after having looked in vain, and does it unless it is to sleep. With
@@ -184,19 +224,32 @@ impl<'a> Patience<'a> {
             self.pauses += pauses;
             return Next::Again;
         }
-        let now = Instant::now();
+        let now = self.yielded.take().unwrap_or_else(Instant::now);
         let most = if eager { self.nap } else { LONGEST_NAP };
         let Some(nap) = deadline.left(now, most) else {
             return Next::Expired;
         };
         let started = *self.started.get_or_insert(now);
-        if now.duration_since(started) < self.learned.budget(self.spin) {
+        let is_in_budget = now.duration_since(started) < self.learned.budget(self.spin);
+        if is_in_budget && (self.spin != Spin::Adaptive || self.learned.may_yield(now)) {
             std::thread::yield_now();
+            let back = Instant::now();
+            self.longest_yield = self.longest_yield.max(back.duration_since(now));
+            self.yielded = Some(back);
             return Next::Again;
         }
         self.nap = (self.nap * 2).min(LONGEST_NAP);
         self.slept = true;
         Next::Sleep(nap)
+    }
+
+    /// Takes note that the wait is over. Where a yield has cost it the processor, and the senders
+    /// have not filled the ring with it, the next waits sleep instead.
+    pub(crate) fn end(&self, is_filled: impl FnOnce() -> bool) {
+        if self.longest_yield > LONG_YIELD && !is_filled() {
+            let time = self.longest_yield.saturating_mul(YIELDS_ARE_WORTH);
+            self.learned.forbid_yields(time.min(NO_YIELDS));
+        }
     }
 }
 
@@ -252,6 +305,38 @@ mod tests {
         assert_eq!(looks(), 1);
         learned.adjust(true);
         assert!(looks() > 10);
+    }
+
+    #[test]
+    fn a_yield_that_cost_the_processor_is_the_last_for_some_time() {
+        let learned = Learned::for_receiver();
+        // Whether yields are forbidden from now on, and no longer than they should be.
+        let end = |longest_yield, is_filled| {
+            let before = Instant::now();
+            let patience = Patience { longest_yield, ..Patience::new(Spin::Adaptive, &learned) };
+            patience.end(|| is_filled);
+            assert!(learned.may_yield(Instant::now() + NO_YIELDS));
+            !learned.may_yield(before)
+        };
+        assert!(!end(LONG_YIELD, false));
+        assert!(!end(Duration::MAX, true), "the processor was put to good use");
+        assert!(end(2 * LONG_YIELD, false));
+        assert!(end(Duration::MAX, false));
+    }
+
+    #[test]
+    fn waits_sleep_instead_of_yielding_where_that_is_forbidden() {
+        let learned = Learned::for_receiver();
+        let hour = Duration::from_secs(3600);
+        let yields = |spin| {
+            let mut patience = Patience::new(spin, &learned);
+            patience.pauses = PAUSES;
+            patience.next(Deadline::Never, false) == Next::Again
+        };
+        assert!(yields(Spin::Adaptive));
+        learned.forbid_yields(hour);
+        assert!(!yields(Spin::Adaptive));
+        assert!(yields(Spin::For(hour)), "as it was told");
     }
 
     #[test]

@@ -526,6 +526,7 @@ impl End {
         loop {
             let busy = match ring.peek(place.cursor())? {
                 Peeked::Message { offset, len } => {
+                    patience.end(|| ring.is_half_full(place.cursor()));
                     return Ok(Some(self.found(place, offset, len)));
                 }
                 Peeked::Empty => None,

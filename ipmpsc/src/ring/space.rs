@@ -1,6 +1,6 @@
 //! What of the ring is free: the room that senders look for.
 
-use super::{Attempt, Place, Refused, Ring, corrupt};
+use super::{Attempt, Cursor, Place, Refused, Ring, corrupt};
 use crate::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::layout::HEADER_BYTES;
 use crate::mutants::mutant;
@@ -27,6 +27,14 @@ impl Ring {
         let tail = self.view.header().producers.tail.load(Acquire);
         let capacity = self.view.capacity();
         self.in_use(tail, head, tail - tail % capacity) <= capacity - capacity / 8
+    }
+
+    /// Whether the receiver has half or more before it of what senders use while it keeps up.
+    pub(crate) fn is_half_full(&self, cursor: &Cursor) -> bool {
+        // Relaxed: a hint.
+        let tail = self.view.header().producers.tail.load(Relaxed);
+        let capacity = self.view.capacity();
+        self.in_use(tail, cursor.head, tail - tail % capacity) >= self.warm / 2
     }
 
     /// Whether a record of `span` bytes at `tail` and the header word after it are free.

@@ -290,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn half_full_means_half_of_what_is_used_while_the_receiver_keeps_up() {
+        let memory = memory(64 * MIB);
+        let (ring, mut cursor) = start(&memory);
+        for message in 0..3 * 15 {
+            let before = message % 15;
+            assert_eq!(ring.is_half_full(&cursor), before >= 8, "message {message}");
+            assert_eq!(send(&ring, 64 * KIB), Some(0));
+            if before == 14 {
+                while receive(&ring, &mut cursor).is_some() {}
+            }
+        }
+    }
+
+    #[test]
     fn a_late_receiver_finds_a_whole_ring_of_messages() {
         for (span, first) in [(16, 0), (64 * KIB, 0), (64 * KIB, 40), (600 * KIB, 0)] {
             let memory = memory(4 * MIB);
