@@ -182,8 +182,6 @@ pub(crate) struct Patience<'a> {
     started: Option<Instant>,
     nap: Duration,
     slept: bool,
-    /// When the last yield ended, and what the longest one took.
-    yielded: Option<Instant>,
     longest_yield: Duration,
 }
 
@@ -204,7 +202,6 @@ impl<'a> Patience<'a> {
             started: None,
             nap: SHORTEST_NAP,
             slept: false,
-            yielded: None,
             longest_yield: Duration::ZERO,
         }
     }
@@ -224,7 +221,7 @@ impl<'a> Patience<'a> {
             self.pauses += pauses;
             return Next::Again;
         }
-        let now = self.yielded.take().unwrap_or_else(Instant::now);
+        let now = Instant::now();
         let most = if eager { self.nap } else { LONGEST_NAP };
         let Some(nap) = deadline.left(now, most) else {
             return Next::Expired;
@@ -233,9 +230,7 @@ impl<'a> Patience<'a> {
         let is_in_budget = now.duration_since(started) < self.learned.budget(self.spin);
         if is_in_budget && (self.spin != Spin::Adaptive || self.learned.may_yield(now)) {
             std::thread::yield_now();
-            let back = Instant::now();
-            self.longest_yield = self.longest_yield.max(back.duration_since(now));
-            self.yielded = Some(back);
+            self.longest_yield = self.longest_yield.max(now.elapsed());
             return Next::Again;
         }
         self.nap = (self.nap * 2).min(LONGEST_NAP);
