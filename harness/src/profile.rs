@@ -144,7 +144,7 @@ const FULL: Table = Table {
     producers: &[1, 2, 4, 8, 16],
     crowd: CROWD,
     throughput: measured(&[64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20], 50),
-    // As long as takes a ring of five frames round some dozen times, also where copies are slow.
+    // A ring of five frames goes round some dozens of times, also where copies are slow.
     large: measured(&[FRAME], 400),
     rings: &[],
     ringed: &[],
