@@ -47,9 +47,9 @@ const MOST_PAUSES: u32 = 8;
 const LONG_YIELD: Duration = Duration::from_micros(50);
 /// For so many times as long as such a yield took there is no other, so that they take 1.5 % of
 /// the time at most. The host of a virtual machine makes some yields long that would not be again.
-const YIELDS_ARE_WORTH: u32 = 64;
-/// Nor longer, whatever stopped the process amid a yield.
-const NO_YIELDS: Duration = Duration::from_secs(1);
+const YIELD_BACK_OFF: u32 = 64;
+/// The longest such back-off, whatever stopped the process amid a yield.
+const MOST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// When a wait must end. Monotonic.
 #[derive(Clone, Copy, Debug)]
@@ -242,8 +242,8 @@ impl<'a> Patience<'a> {
     /// have not filled the ring with it, the next waits sleep instead.
     pub(crate) fn end(&self, is_filled: impl FnOnce() -> bool) {
         if self.longest_yield > LONG_YIELD && !is_filled() {
-            let time = self.longest_yield.saturating_mul(YIELDS_ARE_WORTH);
-            self.learned.forbid_yields(time.min(NO_YIELDS));
+            let time = self.longest_yield.saturating_mul(YIELD_BACK_OFF);
+            self.learned.forbid_yields(time.min(MOST_BACK_OFF));
         }
     }
 }
@@ -310,7 +310,7 @@ mod tests {
             let before = Instant::now();
             let patience = Patience { longest_yield, ..Patience::new(Spin::Adaptive, &learned) };
             patience.end(|| is_filled);
-            assert!(learned.may_yield(Instant::now() + NO_YIELDS));
+            assert!(learned.may_yield(Instant::now() + MOST_BACK_OFF));
             !learned.may_yield(before)
         };
         assert!(!end(LONG_YIELD, false));
