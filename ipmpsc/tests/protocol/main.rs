@@ -172,7 +172,8 @@ fn way(parents: &[(u32, Option<Action>)], mut number: u32) -> Vec<Action> {
 fn ring(words: u8, messages: &[&[u8]]) -> Protocol {
     let messages = messages.iter().map(|it| it.to_vec()).collect();
     let (kills, receiver_kills) = (0, 0);
-    Protocol { words, messages, kills, receiver_kills, naps: false, warm: None, bug: None }
+    let (naps, sleeps) = (false, true);
+    Protocol { words, messages, kills, receiver_kills, naps, sleeps, warm: None, bug: None }
 }
 
 fn with_kills(words: u8, messages: &[&[u8]], kills: u8, receiver_kills: u8) -> Protocol {
@@ -259,9 +260,13 @@ fn every_planted_bug_is_found() {
         (Bug::ArmLate, small()),
         (Bug::WakeEarly, small()),
         (Bug::NoWake, small()),
+        (Bug::SleepBlindly, kills()),
+        (Bug::NoRouse, kills()),
+        (Bug::RousedFirst, kills()),
+        (Bug::TakeAnySleep, kills()),
         (Bug::SenderArmLate, small()),
         (Bug::NoSpaceWake, small()),
-        (Bug::NoRearm, ring(4, &[&[1], &[1], &[1]])),
+        (Bug::NoRearm, Protocol { sleeps: false, ..ring(4, &[&[1], &[1], &[1]]) }),
         (Bug::NoProof, small()),
         (Bug::NoGeneration, kills()),
         (Bug::FreeBlindly, with_kills(4, &[&[1, 1], &[1]], 1, 0)),

@@ -34,6 +34,14 @@ pub(crate) enum Bug {
     WakeEarly,
     /// A commit wakes nobody.
     NoWake,
+    /// The receiver sleeps until it is woken without having looked for claims.
+    SleepBlindly,
+    /// A claim rouses nobody.
+    NoRouse,
+    /// A receiver that is to be roused passes for awake before it is.
+    RousedFirst,
+    /// A commit takes the wake of a receiver that only claims may rouse.
+    TakeAnySleep,
     /// A sender says that it sleeps after its last look (or before it, without a fence).
     SenderArmLate,
     /// Freed space wakes nobody.
@@ -72,11 +80,24 @@ pub(crate) struct Protocol {
     pub(crate) kills: u8,
     /// How often the receiver may be killed and replaced.
     pub(crate) receiver_kills: u8,
-    /// Whether a sleep may end by itself.
+    /// Whether a nap may end by itself.
     pub(crate) naps: bool,
+    /// Whether the receiver may sleep until it is woken.
+    pub(crate) sleeps: bool,
     /// The offset from which on senders turn, wherever they may.
     pub(crate) warm: Option<u8>,
     pub(crate) bug: Option<Bug>,
+}
+
+/// The receiver's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Wait {
+    Awake,
+    /// For a time.
+    Naps,
+    /// Until it is woken.
+    Sleeps,
+    Roused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +137,9 @@ enum Send {
     Count,
     Lock,
     Free(Owner),
+    /// Whether the receiver is to be roused. In the program the load comes later, but nothing keeps
+    /// the stores of the claim from being seen after it.
+    RouseLook,
     Look,
     End(Claim),
     Mark(Claim),
@@ -124,6 +148,9 @@ enum Send {
     Tell,
     Pad,
     Unlock,
+    /// Of a receiver that sleeps until it is woken; whether because the ring is full.
+    RouseMark(bool),
+    Rouse(bool),
     Copy(u8),
     Commit,
     /// Whether the receiver sleeps; and whether that is because the ring is full.
@@ -150,6 +177,8 @@ struct Sender {
     piece: u8,
     /// The senders' word has changed since it was armed.
     stale: bool,
+    /// The receiver is to be roused before the commit.
+    saw_sleep: bool,
     /// With `Bug::WakeEarly`: what it saw before the commit.
     saw_sleeper: Option<bool>,
     committed: Set,
@@ -172,7 +201,10 @@ enum Receive {
     /// The look for sleeping senders; whether the receiver sleeps after it.
     SpaceLook(bool),
     SpaceWake(bool),
+    /// Before a nap.
     Arm,
+    /// Before a sleep: whether something is being claimed.
+    LookForClaim,
     PeekAgain,
     Sleep,
     Asleep,
@@ -187,6 +219,8 @@ struct Receiver {
     freed: u8,
     /// The word that it waits to see changed.
     seen: Word,
+    /// What it has set its own word to.
+    armed: Wait,
     /// The message handled and not yet freed.
     handled: Option<(u8, u8)>,
 }
@@ -203,7 +237,7 @@ pub(crate) struct State {
     /// By slot: the processes that have locked its byte and its two life bytes; the receiver is
     /// `SENDERS`.
     locks: [[Option<u8>; 3]; SLOTS],
-    receiver_wait: bool,
+    receiver_wait: Wait,
     /// Whether the senders' word is odd. That its value never comes back is `Sender::stale`.
     space_wait: bool,
     role: Option<Owner>,
@@ -222,6 +256,8 @@ pub(crate) enum Action {
     Sender(u8),
     /// The receiver's step; where it wakes a sender, which.
     Receiver(u8),
+    /// The receiver's step where it wants to sleep rather than nap.
+    ReceiverSleeps,
     SenderNapEnds(u8),
     ReceiverNapEnds,
     /// A sender dies, and is replaced by one that goes on with the next message, or not.
@@ -242,6 +278,10 @@ impl Action {
             _ => None,
         }
     }
+}
+
+fn is_asleep(state: &State) -> bool {
+    matches!(state.receiver_wait, Wait::Sleeps | Wait::Roused)
 }
 
 const NOBODY: Owner = Owner { slot: 0, generation: 0 };
@@ -388,7 +428,7 @@ impl Protocol {
             Send::Lock => match state.claim {
                 None => {
                     state.claim = Some(it.me);
-                    Send::Look
+                    Send::RouseLook
                 }
                 Some(holder) if self.is_dead(state, holder) && !self.has(Bug::KeepClaim) => {
                     Send::Free(holder)
@@ -416,6 +456,11 @@ impl Protocol {
         let span = self.span(sender, it.message);
         let at = self.offset(it.at);
         let next = match it.next {
+            Send::RouseLook => {
+                let sleeps = is_asleep(state) && !self.has(Bug::NoRouse);
+                state.senders[sender].saw_sleep = sleeps;
+                Send::Look
+            }
             Send::Look => match self.look(state, span) {
                 Some((claim, piece)) => {
                     let it = &mut state.senders[sender];
@@ -458,7 +503,12 @@ impl Protocol {
                     state.breaks("the claim word was taken from the living");
                 }
                 state.claim = None;
-                if it.next == Send::Unlock { Send::Copy(0) } else { Send::WakeLook(true) }
+                state.senders[sender].saw_sleep = false;
+                match it.next {
+                    Send::UnlockFull => Send::WakeLook(true),
+                    _ if it.saw_sleep => Send::RouseMark(false),
+                    _ => Send::Copy(0),
+                }
             }
             Send::Copy(done) => {
                 let payload = Word::Payload { sender: sender as u8, message: it.message, at: done };
@@ -484,7 +534,7 @@ impl Protocol {
     fn commit(&self, state: &mut State, sender: usize) -> bool {
         let it = state.senders[sender];
         if self.has(Bug::WakeEarly) && it.saw_sleeper.is_none() {
-            state.senders[sender].saw_sleeper = Some(state.receiver_wait);
+            state.senders[sender].saw_sleeper = Some(state.receiver_wait == Wait::Naps);
             return true;
         }
         let word = &mut state.memory[self.offset(it.at)];
@@ -506,16 +556,30 @@ impl Protocol {
 
     fn wake_or_sleep(&self, state: &mut State, sender: usize) -> bool {
         let it = state.senders[sender];
+        let asleep = is_asleep(state);
+        let takes = state.receiver_wait == Wait::Naps || (asleep && self.has(Bug::TakeAnySleep));
         let next = match it.next {
-            Send::WakeLook(full) if state.receiver_wait && !self.has(Bug::NoWake) => {
-                Send::WakeTake(full)
+            Send::RouseMark(full) => {
+                if state.receiver_wait == Wait::Sleeps {
+                    let first = self.has(Bug::RousedFirst);
+                    state.receiver_wait = if first { Wait::Awake } else { Wait::Roused };
+                }
+                Send::Rouse(full)
             }
-            Send::WakeTake(full) if std::mem::take(&mut state.receiver_wait) => Send::Wake(full),
-            Send::Wake(full) => {
+            Send::WakeLook(true) if asleep => Send::RouseMark(true),
+            Send::WakeLook(full) if takes && !self.has(Bug::NoWake) => Send::WakeTake(full),
+            Send::WakeTake(full) if takes => {
+                state.receiver_wait = Wait::Awake;
+                Send::Wake(full)
+            }
+            Send::Wake(full) | Send::Rouse(full) => {
                 if state.receiver.next == Receive::Asleep {
                     state.receiver.next = Receive::Disarm;
                 }
-                self.after_wake(state, sender, full)
+                match it.next {
+                    Send::Rouse(false) => Send::Copy(0),
+                    _ => self.after_wake(state, sender, full),
+                }
             }
             Send::WakeLook(full) | Send::WakeTake(full) => self.after_wake(state, sender, full),
             Send::Arm => {
@@ -588,7 +652,7 @@ impl Protocol {
                 }
                 state.role = Some(it.me);
                 state.receiver.place = state.head;
-                Receive::Peek
+                Receive::Disarm
             }
             Receive::Peek => self.peek(state),
             Receive::Release => {
@@ -729,23 +793,27 @@ impl Protocol {
                 Receive::Peek
             }
             Receive::Arm => {
-                if !self.has(Bug::ArmLate) {
-                    state.receiver_wait = true;
-                }
+                self.arm(state, Wait::Naps);
                 Receive::PeekAgain
             }
+            Receive::LookForClaim if state.claim.is_some() && !self.has(Bug::SleepBlindly) => {
+                Receive::Arm
+            }
+            Receive::LookForClaim => Receive::PeekAgain,
             Receive::PeekAgain => {
                 let unchanged = state.memory[at] == it.seen && it.freed == 0;
                 if unchanged { Receive::Sleep } else { Receive::Disarm }
             }
             Receive::Sleep => {
                 if self.has(Bug::ArmLate) {
-                    state.receiver_wait = true;
+                    state.receiver_wait = it.armed;
                 }
-                if state.receiver_wait { Receive::Asleep } else { Receive::Disarm }
+                let unchanged = state.receiver_wait == it.armed;
+                if unchanged { Receive::Asleep } else { Receive::Disarm }
             }
             Receive::Disarm => {
-                state.receiver_wait = false;
+                state.receiver_wait = Wait::Awake;
+                state.receiver.armed = Wait::Awake;
                 state.receiver.seen = Word::Empty;
                 Receive::Peek
             }
@@ -753,6 +821,19 @@ impl Protocol {
         };
         state.receiver.next = next;
         true
+    }
+
+    fn arm(&self, state: &mut State, wait: Wait) {
+        if !self.has(Bug::ArmLate) {
+            state.receiver_wait = wait;
+        }
+        state.receiver.armed = wait;
+    }
+
+    /// Whether the receiver may want to sleep rather than nap.
+    fn may_sleep(&self, state: &State) -> bool {
+        let it = state.receiver;
+        self.sleeps && it.next == Receive::Arm && it.seen == Word::Empty && it.armed == Wait::Awake
     }
 
     fn kill_sender(&self, state: &mut State, sender: usize, replaced: bool) -> bool {
@@ -765,7 +846,8 @@ impl Protocol {
         let last = self.messages[sender].len() as u8;
         let message = if replaced { (it.message + 1).min(last) } else { last };
         let next = if replaced { Send::Attach } else { Send::Done };
-        *it = Sender { next, me: NOBODY, message, at: 0, piece: 0, stale: false, ..*it };
+        let (stale, saw_sleep) = (false, false);
+        *it = Sender { next, me: NOBODY, message, at: 0, piece: 0, stale, saw_sleep, ..*it };
         true
     }
 
@@ -783,10 +865,15 @@ impl Protocol {
     /// Whether everything sent has arrived and nobody has anything left to do, but for sender
     /// `stopped`.
     pub(crate) fn is_done(&self, state: &State, stopped: Option<u8>) -> bool {
+        let it = state.receiver;
         let mut sent = (0..).zip(&state.senders).map(|(sender, it)| {
             it.committed == it.received && (it.next == Send::Done || stopped == Some(sender))
         });
-        sent.all(|sent| sent) && state.head == state.tail && state.again.is_none()
+        // What a dead one has claimed and not committed may stay until somebody comes to rouse the
+        // receiver.
+        let sleeps = it.next == Receive::Asleep && it.armed == Wait::Sleeps;
+        let empty = state.head == state.tail || sleeps;
+        sent.all(|sent| sent) && empty && state.again.is_none()
     }
 
     /// Whether a sender is between two claims: it has neither the claim word nor a record that
@@ -795,7 +882,8 @@ impl Protocol {
         let it = state.senders[usize::from(sender)];
         !matches!(
             it.next,
-            Send::Look
+            Send::RouseLook
+                | Send::Look
                 | Send::End(_)
                 | Send::Mark(_)
                 | Send::Move(_)
@@ -803,6 +891,8 @@ impl Protocol {
                 | Send::Pad
                 | Send::Unlock
                 | Send::UnlockFull
+                | Send::RouseMark(false)
+                | Send::Rouse(false)
                 | Send::Copy(_)
                 | Send::Commit
         )
@@ -820,6 +910,7 @@ const NEW_RECEIVER: Receiver = Receiver {
     place: 0,
     freed: 0,
     seen: Word::Empty,
+    armed: Wait::Awake,
     handled: None,
 };
 
@@ -835,6 +926,7 @@ impl Model for Protocol {
             at: 0,
             piece: 0,
             stale: false,
+            saw_sleep: false,
             saw_sleeper: None,
             committed: 0,
             received: 0,
@@ -847,7 +939,7 @@ impl Model for Protocol {
             head: 0,
             generations: [0; SLOTS],
             locks: [[None; 3]; SLOTS],
-            receiver_wait: false,
+            receiver_wait: Wait::Awake,
             space_wait: false,
             role: None,
             senders,
@@ -871,6 +963,9 @@ impl Model for Protocol {
         } else {
             actions.push(Action::Receiver(u8::MAX));
         }
+        if self.may_sleep(state) {
+            actions.push(Action::ReceiverSleeps);
+        }
         if self.naps {
             actions.extend(senders.clone().filter(|&it| asleep(it)).map(Action::SenderNapEnds));
             actions.push(Action::ReceiverNapEnds);
@@ -889,14 +984,19 @@ impl Model for Protocol {
         let made = match action {
             Action::Sender(sender) => self.send(&mut state, sender.into()),
             Action::Receiver(woken) => self.receive(&mut state, woken),
+            Action::ReceiverSleeps => {
+                self.arm(&mut state, Wait::Sleeps);
+                state.receiver.next = Receive::LookForClaim;
+                true
+            }
             Action::SenderNapEnds(sender) => {
                 state.senders[usize::from(sender)].next = Send::Rearm;
                 true
             }
             Action::ReceiverNapEnds => {
-                let asleep = state.receiver.next == Receive::Asleep;
+                let Receiver { next, armed, .. } = state.receiver;
                 state.receiver.next = Receive::Disarm;
-                asleep
+                next == Receive::Asleep && armed == Wait::Naps
             }
             Action::KillSender(sender, again) => self.kill_sender(&mut state, sender.into(), again),
             Action::KillReceiver => self.kill_receiver(&mut state),
