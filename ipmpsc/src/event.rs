@@ -5,10 +5,12 @@
 //! kernel. A receiver that yields have cost its processor sleeps instead of them, for a while. No
 //! sleep is longer than `LONGEST_NAP`, after which the waiter looks at the data, at its peers'
 //! lives and at the closed word again: that, and not the wakes, is what makes every wait survive
-//! every death. Which word is slept on, and why no wake is lost, is in `ring.rs`
-//! (`SYNC(receiver-wait)`, `SYNC(space-wait)`).
+//! every death. But for a receiver to whom nothing can have been sent: it is woken before that
+//! changes. Which word is slept on, and why no wake is lost, is in `ring.rs`
+//! (`SYNC(receiver-wait)`, `SYNC(receiver-sleep)`, `SYNC(space-wait)`).
 
 use crate::fault::is_led;
+use crate::sys::WAKES_REACH_ALL;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -27,9 +29,12 @@ pub enum Spin {
     For(Duration),
 }
 
-/// No waiter sleeps longer without looking around: a death costs at most this much more. An idle
-/// receiver pays for it by 0.06 % of a processor (a virtual one: 60 µs a nap).
+/// No waiter on whom a death may have consequences sleeps longer without looking around: it costs
+/// at most this much more.
 pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(95);
+/// What a receiver sleeps that is idle, if nobody rouses it. For ever would do, if every system let
+/// every sender wake it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 const MOST_SPIN_US: u32 = 50;
 /// What is left to a sender where spinning is in vain: it waits for a receiver that is at work, or
@@ -207,7 +212,8 @@ impl<'a> Patience<'a> {
     }
 
     /// Says what to do after having looked in vain, and does it unless it is to sleep. With
-    /// `eager`, naps begin short: something is amiss with a peer, or about to change.
+    /// `eager`, naps begin short: something is amiss with a peer, or about to change. Without, the
+    /// second and later sleeps may be longer than `LONGEST_NAP`, if no death can matter.
     pub(crate) fn next(&mut self, deadline: Deadline, eager: bool) -> Next {
         if matches!(deadline, Deadline::Now) {
             return Next::Expired;
@@ -222,7 +228,12 @@ impl<'a> Patience<'a> {
             return Next::Again;
         }
         let now = Instant::now();
-        let most = if eager { self.nap } else { LONGEST_NAP };
+        let most = match self.slept {
+            _ if eager => self.nap,
+            // To be roused costs more than to be woken, so not between two messages.
+            true if WAKES_REACH_ALL => LONGEST_SLEEP,
+            _ => LONGEST_NAP,
+        };
         let Some(nap) = deadline.left(now, most) else {
             return Next::Expired;
         };
@@ -335,6 +346,13 @@ mod tests {
     }
 
     #[test]
+    fn the_first_sleep_of_a_wait_is_a_nap() {
+        let learned = Learned::for_receiver();
+        let mut patience = Patience::new(Spin::Never, &learned);
+        assert_eq!(patience.next(Deadline::Never, false), Next::Sleep(LONGEST_NAP));
+    }
+
+    #[test]
     fn a_wait_spins_then_sleeps_then_expires() {
         let learned = Learned::for_sender();
         let spin = Spin::For(Duration::from_micros(1));
@@ -344,7 +362,8 @@ mod tests {
             .find(|next| *next != Next::Again);
         assert_eq!(slept, Some(Next::Sleep(SHORTEST_NAP)));
         assert_eq!(patience.next(deadline, true), Next::Sleep(2 * SHORTEST_NAP));
-        assert_eq!(patience.next(deadline, false), Next::Sleep(LONGEST_NAP));
+        let longest = if WAKES_REACH_ALL { LONGEST_SLEEP } else { LONGEST_NAP };
+        assert_eq!(patience.next(deadline, false), Next::Sleep(longest));
         assert_eq!(patience.next(Deadline::At(Instant::now()), false), Next::Expired);
         assert_eq!(Patience::new(spin, &learned).next(Deadline::Now, false), Next::Expired);
     }

@@ -31,7 +31,7 @@
 //! | 288 | 8 | `reclaimed` records of dead senders | receiver |
 //! | 296 | 4 | `closed`, as above | replacer |
 //! | 304 | 8 | `read_ns`: what reading takes, by the way it was written (`ring/copy.rs`) | receiver |
-//! | 384 | 4 | `receiver_wait`: 1 while the receiver sleeps or is about to | anyone |
+//! | 384 | 4 | `receiver_wait`: 0, or how the receiver sleeps or is about to (`NAPS` and so on) | anyone |
 //! | 512 | 4 | `space_wait`: odd while a sender waits for space, even otherwise | anyone |
 //! | 1024 + 16 i | 4 | slot i: `generation`, counts the attaches; its upper bits are marks | owner of the slot |
 //! | + 4 | 4 | `senders`: sender handles of this mapping | owner of the slot |
@@ -113,6 +113,15 @@ pub(crate) const MAX_SENDERS: u32 = 4094;
 /// In `Consumer::owner`: a receiver was attached and has left. Not an owner word, since its state
 /// is not BUSY.
 pub(crate) const RECEIVER_GONE: u64 = SKIP;
+
+/// In `receiver_wait`: the receiver is awake.
+pub(crate) const AWAKE: u32 = 0;
+/// In `receiver_wait`: it sleeps and will look again by itself, soon.
+pub(crate) const NAPS: u32 = 1;
+/// In `receiver_wait`: it sleeps until it is roused.
+pub(crate) const SLEEPS: u32 = 2;
+/// In `receiver_wait`: the same, and somebody is about to rouse it.
+pub(crate) const ROUSED: u32 = 3;
 
 /// In a slot's generation: the slot is for those who are refused locks, for good.
 pub(crate) const UNLOCKED: u32 = 1 << 31;

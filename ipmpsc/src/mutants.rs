@@ -25,6 +25,10 @@
 //! | `head-early` | space is freed before its message has been read |
 //! | `wake-omitted` | a commit wakes no receiver |
 //! | `wake-before-commit` | the look for a sleeping receiver comes before the commit |
+//! | `sleep-taken` | a commit takes the wake of a receiver that only claims may rouse |
+//! | `rouse-omitted` | a claim rouses no receiver |
+//! | `roused-first` | a receiver passes for awake before it has been roused |
+//! | `claim-unseen` | the receiver sleeps although a claim is being made |
 //! | `arm-late` | the receiver says that it sleeps after its last look |
 //! | `receiver-fence-forgotten` | nothing orders "I sleep" before the receiver's last look |
 //! | `space-wake-omitted` | freed space wakes no sender |

@@ -7,9 +7,9 @@
 
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::event::{Deadline, Learned, Lull, Next, Patience, Spin};
+use crate::event::{Deadline, LONGEST_NAP, Learned, Lull, Next, Patience, Spin};
 use crate::fault::hit;
-use crate::layout::RecordWord;
+use crate::layout::{NAPS, RecordWord};
 use crate::message::{Drained, Message, ZeroCopyContext};
 use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
@@ -111,6 +111,9 @@ impl Receiver {
 
     /// Whether a receive from an empty ring is [`Error::Disconnected`] once there have been
     /// senders and all of them have gone. Otherwise, and by default, it waits for others.
+    ///
+    /// To see that one was killed it looks around ten times a second while it waits, where it would
+    /// sleep until it is woken.
     ///
     /// # Examples
     ///
@@ -508,6 +511,8 @@ impl End {
             roster.leave_role(view, self.id);
         })?;
         place.cursor = Some(cursor);
+        // A predecessor that died asleep would be roused for ever.
+        self.region.ring.disarm_receiver();
         Ok(())
     }
 
@@ -551,7 +556,9 @@ impl End {
     /// Sleeps unless something has changed since `busy` was seen.
     fn sleep(&self, place: &mut Place, busy: Option<RecordWord>, nap: Duration) -> Result<()> {
         let ring = &self.region.ring;
-        mutant!("arm-late", (), ring.arm_receiver());
+        // Whether all have gone is for the receiver to see: nobody who is killed rouses it.
+        let to_sleep = busy.is_none() && nap > LONGEST_NAP && !self.disconnect;
+        let armed = mutant!("arm-late", NAPS, ring.arm_receiver(to_sleep));
         let unchanged = match ring.peek(place.cursor()) {
             Ok(Peeked::Empty) => busy.is_none(),
             Ok(Peeked::Busy(word)) => busy == Some(word),
@@ -560,9 +567,10 @@ impl End {
         hit("sleep-looked");
         // A pad or a skipped record may have been passed just now, and a sender wait for its space.
         let freed = ring.has_freed(place.cursor());
-        mutant!("arm-late", ring.arm_receiver());
+        mutant!("arm-late", _ = ring.arm_receiver(false));
         if unchanged && !freed && !ring.is_closed() {
-            self.region.sleep_as_receiver(nap);
+            let nap = if armed == NAPS { nap.min(LONGEST_NAP) } else { nap };
+            self.region.sleep_as_receiver(armed, nap);
         }
         ring.disarm_receiver();
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::fault::{is_led, told};
-use crate::layout::{Geometry, Identity, Owner, SLOTS_OFFSET, View};
+use crate::layout::{Geometry, Identity, NAPS, Owner, SLOTS_OFFSET, View};
 use crate::ring::Ring;
 use crate::roster::{self, Role, Roster};
 use crate::sys::{self, Signal, Which};
@@ -62,6 +62,7 @@ impl Region {
         sys::publish(&draft.path, path, replace)?;
         if let Some(before) = before {
             before.ring.close();
+            before.ring.rouse();
             before.wake_receiver();
             before.wake_all_senders();
         }
@@ -192,14 +193,15 @@ impl Region {
         self.space_signal.wake(&self.view().header().space_wait.0, true);
     }
 
-    /// Sleeps while the receiver's word is as `Ring::arm_receiver` left it.
-    pub(crate) fn sleep_as_receiver(&self, nap: Duration) {
+    /// Sleeps while the receiver's word is `armed`, as `Ring::arm_receiver` left it.
+    pub(crate) fn sleep_as_receiver(&self, armed: u32, nap: Duration) {
         let word = &self.view().header().receiver_wait.0;
+        let what = if armed == NAPS { "receiver naps" } else { "receiver sleeps" };
         // As the kernel does, and nobody else moves meanwhile.
-        if is_led() && word.load(Relaxed) == 1 && told("receiver sleeps") {
+        if is_led() && word.load(Relaxed) == armed && told(what) {
             return;
         }
-        self.receiver_signal.wait(word, 1, nap);
+        self.receiver_signal.wait(word, armed, nap);
     }
 
     /// Sleeps while the senders' word is `armed`, as `Ring::arm_sender` left it.

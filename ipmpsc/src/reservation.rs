@@ -6,9 +6,11 @@ use crate::error::{Error, Result};
 use crate::fault::hit;
 use crate::layout::{HEADER_BYTES, RecordWord, span_of};
 use crate::mutants::mutant;
+use crate::region::Region;
 use crate::ring::{Claim, Ring};
 use crate::sender::Sender;
 use serde::Serialize;
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 /// Space in the ring for one message, by [`Sender::reserve`].
@@ -210,5 +212,30 @@ impl Drop for Reservation<'_> {
         if self.sender.region.ring.discard(&claim).is_ok() {
             self.sender.wake_receiver();
         }
+    }
+}
+
+thread_local! {
+    /// Rings that this thread is serializing a value into, by address.
+    static WRITING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks a ring as being serialized into by this thread, until it is dropped.
+pub(crate) struct Writing;
+
+impl Writing {
+    pub(crate) fn into(region: &Region) -> Self {
+        WRITING.with_borrow_mut(|rings| rings.push(std::ptr::from_ref(region).addr()));
+        Self
+    }
+
+    pub(crate) fn is_into(region: &Region) -> bool {
+        WRITING.with_borrow(|rings| rings.contains(&std::ptr::from_ref(region).addr()))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.with_borrow_mut(|rings| rings.pop());
     }
 }

@@ -31,7 +31,8 @@
 //! | `claim-marked` | and BUSY at tail, tail not moved | next claim overwrites it, or `recover` zeroes it |
 //! | `claim-moved` | and tail moved | word as above; BUSY record as below |
 //! | `claim-done`, `copy-half`, `copy-done` | BUSY record | `recover` turns it into SKIP |
-//! | `commit-done` | READY record, receiver perhaps asleep | receiver's nap ends within 95 ms |
+//! | `claim-rousing` | BUSY record, receiver perhaps asleep, wait word ROUSED | next claimer rouses it |
+//! | `commit-done` | READY record, receiver perhaps napping | receiver's nap ends within 95 ms |
 //! | `commit-waking` | the same, wait word already 0 | the same |
 //! | `claim-moved`, of a turn | the same; `turn` still names an old one | the lap is not reopened |
 //! | `pad-moved` | BUSY record up to the ring's end, or over what is not received | as any BUSY record |
@@ -42,6 +43,13 @@
 //! | after `release`, before the caller has it | `head` moved | `recv` is at most once there |
 //! | `recover-locked` | claim word | freed by whoever meets it |
 //! | `recover-done` | SKIP or EMPTY, claim word | as above; `recover` again finds nothing to do |
+//!
+//! # Naps and sleeps
+//!
+//! Between a commit and its wake a sender can die, and so the receiver only naps while anything is
+//! claimed. While nothing is, it sleeps until it is roused: a sender that claims looks for that
+//! (`must_rouse`) and rouses it before it commits. Whoever dies before that has committed nothing,
+//! and leaves the word as it is, so that the next to claim rouses.
 //!
 //! # Orderings
 //!
@@ -64,7 +72,8 @@ mod warm;
 use crate::atomic::{AtomicU64, Ordering, fence, loom_store_load_fence};
 use crate::error::{Error, Result};
 use crate::fault::hit;
-use crate::layout::{HEADER_BYTES, Owner, RecordWord, State, View, span_of};
+use crate::layout::{AWAKE, HEADER_BYTES, Header, NAPS, Owner, ROUSED, RecordWord, SLEEPS};
+use crate::layout::{State, View, span_of};
 use crate::mutants::mutant;
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 #[cfg(not(loom))]
@@ -197,10 +206,12 @@ impl Ring {
         // SYNC(claim-word): Acquire pairs with the Release of `unlock` and of `free_claim`.
         // SYNC(owner-lives): Release and, where it fails, Acquire: whoever reads an owner here
         // and then its slot must not find the generation from before the owner attached.
+        // SYNC(receiver-sleep): SeqCst, for the load of `must_rouse` that follows.
         let claim = &self.view.header().producers.claim;
         let free = mutant!("lock-ignored", claim.load(Relaxed), 0);
-        match claim.compare_exchange(free, me.word(), AcqRel, Acquire) {
+        match claim.compare_exchange(free, me.word(), SeqCst, Acquire) {
             Ok(_) => {
+                loom_store_load_fence();
                 hit("claim-locked");
                 Ok(())
             }
@@ -384,32 +395,68 @@ impl Ring {
         if won { Ok(()) } else { Err(Error::Evicted) }
     }
 
-    /// After a publish: whether the receiver sleeps and is the caller's to wake. Of several
-    /// senders that see it asleep, one gets the wake to do; the receiver sets the word again
-    /// before it sleeps again.
+    /// After a publish: whether the receiver naps and is the caller's to wake. Of several
+    /// senders that see it napping, one gets the wake to do; the receiver sets the word again
+    /// before it naps again.
     #[inline]
     pub(crate) fn take_receiver_wake(&self) -> bool {
         loom_store_load_fence();
         let wait = &self.view.header().receiver_wait.0;
         mutant!("wake-omitted", return false);
-        // SYNC(receiver-wait): SeqCst. Either this load sees the 1 of `arm_receiver`, or the
+        // SYNC(receiver-wait): SeqCst. Either this load sees the NAPS of `arm_receiver`, or the
         // receiver's look at the record after it sees what was published.
-        wait.load(SeqCst) != 0 && wait.swap(0, SeqCst) != 0
+        let word = wait.load(SeqCst);
+        let naps = mutant!("sleep-taken", word != AWAKE, word == NAPS);
+        naps && wait.compare_exchange(word, AWAKE, SeqCst, Relaxed).is_ok()
     }
 
-    /// Before the receiver looks a last time and sleeps.
-    pub(crate) fn arm_receiver(&self) {
+    /// After a claim and before its publish, and after a refused one: whether the receiver sleeps
+    /// until it is roused. If so, everybody who sees it calls `rouse` and wakes it.
+    #[inline]
+    pub(crate) fn must_rouse(&self) -> bool {
+        mutant!("rouse-omitted", return false);
+        // SYNC(receiver-sleep): SeqCst. Either this load sees the SLEEPS of `arm_receiver`, or the
+        // receiver's look at the claim word after it sees the claim.
+        self.view.header().receiver_wait.0.load(SeqCst) >= SLEEPS
+    }
+
+    /// Before the wake of a receiver that sleeps: keeps one that is about to from doing so. It
+    /// stays one to be roused until it is awake, whoever dies meanwhile.
+    #[cold]
+    pub(crate) fn rouse(&self) {
+        let roused = mutant!("roused-first", AWAKE, ROUSED);
+        let wait = &self.view.header().receiver_wait.0;
+        // A failure means that somebody else was quicker, or that it is awake.
+        let _ = wait.compare_exchange(SLEEPS, roused, SeqCst, Relaxed);
+    }
+
+    /// Before the receiver looks a last time and sleeps: its word, to sleep on, which is SLEEPS
+    /// only if that is wanted and nobody is making a claim.
+    pub(crate) fn arm_receiver(&self, to_sleep: bool) -> u32 {
+        let Header { producers, receiver_wait, .. } = self.view.header();
+        if to_sleep {
+            receiver_wait.0.swap(SLEEPS, SeqCst);
+            // Also for the look at `closed` that follows, against `close`.
+            fence(SeqCst);
+            // SYNC(receiver-sleep): SeqCst, see `must_rouse`. Acquire, so that `peek` finds the
+            // claims that have been made.
+            let claim = mutant!("claim-unseen", 0, producers.claim.load(SeqCst));
+            if claim == 0 {
+                return SLEEPS;
+            }
+        }
         // SYNC(receiver-wait): see `take_receiver_wake`. A swap, not a store, although the memory
         // model needs none: loom does not know that nothing comes between a swap's read and its
         // write, and lets a sender see the 0 of an earlier swap.
         let order = mutant!("receiver-fence-forgotten", Relaxed, SeqCst);
-        self.view.header().receiver_wait.0.swap(1, order);
+        receiver_wait.0.swap(NAPS, order);
         mutant!("receiver-fence-forgotten", (), fence(SeqCst));
+        NAPS
     }
 
     /// After the receiver slept or found something. Relaxed: a wake in vain does no harm.
     pub(crate) fn disarm_receiver(&self) {
-        self.view.header().receiver_wait.0.swap(0, Relaxed);
+        self.view.header().receiver_wait.0.swap(AWAKE, Relaxed);
     }
 
     /// Before a sender looks a last time for space and sleeps: the word to sleep on.
@@ -600,6 +647,8 @@ impl Ring {
         // Relaxed: as in `is_closed`.
         self.view.header().producers.closed.store(1, Relaxed);
         self.view.header().consumer.closed.store(1, Relaxed);
+        // Before the look for a receiver that sleeps: SYNC(receiver-sleep).
+        fence(SeqCst);
     }
 
     #[cold]

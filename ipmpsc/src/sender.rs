@@ -13,11 +13,10 @@ use crate::layout::{HEADER_BYTES, Owner, span_of};
 use crate::mutants::mutant;
 use crate::options::SharedRingBuffer;
 use crate::region::Region;
-use crate::reservation::Reservation;
+use crate::reservation::{Reservation, Writing};
 use crate::ring::{Attempt, Claim, Refused};
 use crate::roster::Role;
 use serde::Serialize;
-use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -532,7 +531,10 @@ impl Sender {
         let me = self.region.me(Role::Sender)?;
         let Wanted { span, messages, when_empty } = wanted;
         match self.region.ring.claim(me, span, messages, when_empty) {
-            Ok(claim) => Ok(Some(claim)),
+            Ok(claim) => {
+                self.rouse_receiver();
+                Ok(Some(claim))
+            }
             Err(refused) => self.claim_slowly(me, wanted, deadline, refused),
         }
     }
@@ -570,7 +572,10 @@ impl Sender {
                 }
             }
             match self.region.ring.claim(me, span, messages, when_empty) {
-                Ok(claim) => return Ok(Some(claim)),
+                Ok(claim) => {
+                    self.rouse_receiver();
+                    return Ok(Some(claim));
+                }
                 Err(again) => refused = again,
             }
         }
@@ -649,6 +654,7 @@ impl Sender {
         // The claim that was refused may have padded the ring's end. Only the receiver can pass
         // the pad, and it may have gone to sleep before there was one.
         self.wake_receiver();
+        self.rouse_receiver();
         let may_fit = || region.ring.may_fit(wanted.span, wanted.when_empty);
         loop {
             let next = patience.next(deadline, true);
@@ -704,6 +710,16 @@ impl Sender {
             self.region.wake_receiver();
         }
     }
+
+    #[inline]
+    fn rouse_receiver(&self) {
+        let ring = &self.region.ring;
+        if ring.must_rouse() {
+            ring.rouse();
+            hit("claim-rousing");
+            self.region.wake_receiver();
+        }
+    }
 }
 
 impl Clone for Sender {
@@ -718,30 +734,5 @@ impl Drop for Sender {
             // A receiver that waits for messages may want to know that none will come.
             self.wake_receiver();
         }
-    }
-}
-
-thread_local! {
-    /// Rings that this thread is serializing a value into, by address.
-    static WRITING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Marks a ring as being serialized into by this thread, until it is dropped.
-struct Writing;
-
-impl Writing {
-    fn into(region: &Region) -> Self {
-        WRITING.with_borrow_mut(|rings| rings.push(std::ptr::from_ref(region).addr()));
-        Self
-    }
-
-    fn is_into(region: &Region) -> bool {
-        WRITING.with_borrow(|rings| rings.contains(&std::ptr::from_ref(region).addr()))
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        WRITING.with_borrow_mut(|rings| rings.pop());
     }
 }

@@ -65,7 +65,7 @@ const HOSTILE: &str = "hostile bytes: ci/fuzz-smoke.sh and the crate's tests wri
 
 /// Every planted bug, each by a method that notices it whatever the machine does meanwhile: kills
 /// under load only find by chance what needs a death within a few instructions.
-const PLANTED: [(&str, Seen); 39] = [
+const PLANTED: [(&str, Seen); 43] = [
     ("terminator-forgotten", Ok(Kills)),
     ("terminator-no-room", Ok(Schedules)),
     ("tail-first", Ok(Instructions("send bytes, empty"))),
@@ -86,6 +86,10 @@ const PLANTED: [(&str, Seen); 39] = [
     ("head-early", Ok(Schedules)),
     ("wake-omitted", Ok(Schedules)),
     ("wake-before-commit", Ok(Plan)),
+    ("sleep-taken", Ok(Plan)),
+    ("rouse-omitted", Ok(Schedules)),
+    ("roused-first", Ok(Plan)),
+    ("claim-unseen", Err(ORDER)),
     ("arm-late", Ok(Plan)),
     ("receiver-fence-forgotten", Err(ORDER)),
     ("space-wake-omitted", Ok(Schedules)),

@@ -361,7 +361,7 @@ impl RingFile {
             reclaimed: raw.u64(at::RECLAIMED),
             closed: raw.flag(at::CLOSED_TO_SENDERS, "closed")?
                 | raw.flag(at::CLOSED_TO_RECEIVER, "closed")?,
-            receiver_sleeps: raw.flag(at::RECEIVER_WAIT, "receiver_wait")?,
+            receiver_sleeps: raw.choice(at::RECEIVER_WAIT, "receiver_wait", 3)? != 0,
             space_wanted: raw.u32(at::SPACE_WAIT) % 2 == 1,
             slots: self.slots(&raw),
         })
@@ -435,10 +435,13 @@ impl Raw<'_> {
     }
 
     fn flag(&self, offset: u64, name: &str) -> Result<bool, Trouble> {
+        Ok(self.choice(offset, name, 1)? != 0)
+    }
+
+    fn choice(&self, offset: u64, name: &str, most: u32) -> Result<u32, Trouble> {
         match self.u32(offset) {
-            0 => Ok(false),
-            1 => Ok(true),
-            value => corrupt(offset, format!("{name} is {value}, neither 0 nor 1")),
+            value if value <= most => Ok(value),
+            value => corrupt(offset, format!("{name} is {value}, more than {most}")),
         }
     }
 

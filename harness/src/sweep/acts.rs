@@ -78,7 +78,9 @@ enum Before {
     Marked,
     /// A sender that had claimed and was writing.
     Writing,
-    /// A receiver that slept, so that the next commit wakes.
+    /// A receiver that napped, so that the next commit wakes.
+    NappingReceiver,
+    /// One that slept, so that the next claim rouses.
     SleepingReceiver,
     /// A sender that slept in front of a full ring, so that freed space wakes.
     SleepingSender,
@@ -125,7 +127,7 @@ impl Act {
     }
 }
 
-use Before::{HoldingWord, Marked, SleepingReceiver, SleepingSender, Writing};
+use Before::{HoldingWord, Marked, NappingReceiver, SleepingReceiver, SleepingSender, Writing};
 use Does::{
     Attach, AttachToReceive, Create, Leave, Receive, ReceiveNothing, Recover, RecoverClaim, Send,
     SendBatch,
@@ -135,10 +137,11 @@ use Form::{Borrowed, Bytes, Typed};
 /// Messages of 24 bytes take 32 of the ring, typed ones 40. A ring of 256 has room for 7 or 6
 /// (eight bytes stay free); after 6 or 5 of them the next does not fit before the end. A ring of
 /// 4 MiB is large, and 16 messages of 64 KiB bring it to where a lap may end early.
-pub(crate) const ACTS: [Act; 27] = [
+pub(crate) const ACTS: [Act; 28] = [
     act("send bytes, empty", Send, Bytes, (256, 1, 0)),
     act("send bytes, nearly full", Send, Bytes, (256, 1, 6)),
     act("send bytes, at the wrap", Send, Bytes, (256, 6, 0)).of_len(64),
+    act("send bytes, receiver napping", Send, Bytes, (256, 1, 0)).after(NappingReceiver),
     act("send bytes, receiver asleep", Send, Bytes, (256, 1, 0)).after(SleepingReceiver),
     act("send typed, empty", Send, Typed, (256, 1, 0)),
     act("send typed, nearly full", Send, Typed, (256, 1, 4)),
@@ -235,7 +238,7 @@ impl Act {
         if self.is_turned {
             scene.turn_and_fill()?;
         }
-        if self.receives() || self.before == SleepingReceiver {
+        if self.receives() || matches!(self.before, NappingReceiver | SleepingReceiver) {
             scene.leave_receiving(self.receives());
         }
         scene.begin(false);
@@ -262,7 +265,11 @@ impl Act {
             step += 1;
             ensure!(step < STEPS_MAX, "the first to die does not get there");
         }
-        Ok(dead.kill()?)
+        dead.kill()?;
+        if self.before == SleepingReceiver {
+            scene.let_dead_receiver_sleep();
+        }
+        Ok(())
     }
 
     /// The way of the one who dies first to where it does.
@@ -284,7 +291,7 @@ impl Act {
 
     fn first_to_die(&self, path: &Path) -> Result<Traced> {
         let part = || match self.before {
-            SleepingReceiver => said(receives_nothing(path, LONG, &stop)),
+            NappingReceiver | SleepingReceiver => said(receives_nothing(path, LONG, &stop)),
             _ => said(sends(Bytes, path, self.len, &stop)),
         };
         Ok(Traced::fork(part)?)
@@ -296,7 +303,7 @@ impl Act {
             HoldingWord => scene.claim_holder() != 0,
             Marked => scene.sender_window() == "record marked, tail not moved",
             Writing => scene.sender_window() == "record being written",
-            SleepingReceiver => scene.is_receiver_asleep(),
+            NappingReceiver | SleepingReceiver => scene.is_receiver_napping(),
             SleepingSender => scene.is_sender_asleep(),
         }
     }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The points of the crate, in the order of a message's way.
-pub(crate) const POINTS: [&str; 20] = [
+pub(crate) const POINTS: [&str; 21] = [
     "attach-slot",
     "attach-locked",
     "attach-counted",
@@ -40,6 +40,7 @@ pub(crate) const POINTS: [&str; 20] = [
     "claim-marked",
     "claim-moved",
     "pad-moved",
+    "claim-rousing",
     "claim-done",
     "copy-half",
     "copy-done",

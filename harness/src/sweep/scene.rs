@@ -361,9 +361,15 @@ impl Scene {
         self.word(SPACE_WAIT) & 1 == 1
     }
 
-    /// Whether the receiver is about to sleep, or sleeps.
-    pub(crate) fn is_receiver_asleep(&self) -> bool {
-        self.word(RECEIVER_WAIT) & 1 == 1
+    /// Whether the receiver is about to nap, or naps.
+    pub(crate) fn is_receiver_napping(&self) -> bool {
+        self.word(RECEIVER_WAIT) == 1
+    }
+
+    /// Leaves the ring as a receiver does that dies asleep, where one has died napping: that nap
+    /// would have taken longer than all the rest.
+    pub(crate) fn let_dead_receiver_sleep(&self) {
+        self.words.word(RECEIVER_WAIT).store(2, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// The state in the header word at a position; the last one before `tail` if there are several.

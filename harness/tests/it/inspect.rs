@@ -430,7 +430,7 @@ fn every_planted_contradiction_is_named_by_its_offset() {
         (264, 3),
         (264, 0xfff1),
         (296, 9),
-        (384, 2),
+        (384, 4),
         (1016, 1 << 56),
         (8184, 5),
         (at(0), 0),

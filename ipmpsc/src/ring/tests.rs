@@ -5,6 +5,7 @@
 //! a word that is written before its reader has certainly done with it is found as a race.
 //! What these cannot show: real files, more than three processes, long runs, time.
 
+mod sleeps;
 mod world;
 
 use super::{Claim, Cursor, Peeked, Refused, Ring};
@@ -58,7 +59,12 @@ fn process(
 }
 
 fn claim(world: &World, ring: &Ring, me: Owner, words: u64) -> Claim {
-    let span = 8 + 8 * words;
+    let claim = claim_slowly(world, ring, me, 8 + 8 * words);
+    rouse_receiver(world, ring);
+    claim
+}
+
+fn claim_slowly(world: &World, ring: &Ring, me: Owner, span: u64) -> Claim {
     loop {
         match ring.claim(me, span, 1, false) {
             Ok(claim) => return claim,
@@ -69,6 +75,7 @@ fn claim(world: &World, ring: &Ring, me: Owner, words: u64) -> Claim {
             },
             Err(Refused::Full) => {
                 wake_receiver(world, ring);
+                rouse_receiver(world, ring);
                 let armed = ring.arm_sender();
                 if !ring.may_fit(span, false) {
                     world.sender_bed.sleep_while(&world.header.space_wait.0, armed);
@@ -95,6 +102,14 @@ fn send(world: &World, ring: &Ring, me: Owner, value: u64, words: u64) {
 fn wake_receiver(world: &World, ring: &Ring) {
     if ring.take_receiver_wake() {
         hit("commit-waking");
+        world.receiver_bed.wake_one();
+    }
+}
+
+fn rouse_receiver(world: &World, ring: &Ring) {
+    if ring.must_rouse() {
+        ring.rouse();
+        hit("claim-rousing");
         world.receiver_bed.wake_one();
     }
 }
@@ -134,14 +149,14 @@ fn wake_sender(world: &World, ring: &Ring, cursor: &mut Cursor) {
 
 fn sleep_unless_changed(world: &World, ring: &Ring, cursor: &mut Cursor, before: &Peeked) {
     wake_sender(world, ring, cursor);
-    ring.arm_receiver();
+    let armed = ring.arm_receiver(false);
     let unchanged = match (ring.peek(cursor).expect("nobody writes nonsense"), before) {
         (Peeked::Empty, Peeked::Empty) => true,
         (Peeked::Busy(now), Peeked::Busy(before)) => now == *before,
         _ => false,
     };
     if unchanged && !ring.has_freed(cursor) {
-        world.receiver_bed.sleep_while(&world.header.receiver_wait.0, 1);
+        world.receiver_bed.sleep_while(&world.header.receiver_wait.0, armed);
     }
     ring.disarm_receiver();
 }

@@ -62,7 +62,7 @@ impl Signal {
 
     pub(crate) fn wake(&self, word: &AtomicU32, all: bool) {
         let count = if all { i32::MAX } else { 1 };
-        // A failure is a sandbox's: the sleepers' naps are bounded.
+        // A failure is a sandbox's: no sleep is without an end.
         // SAFETY: FUTEX_WAKE uses the address of the word as a key only.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
     }

@@ -53,6 +53,9 @@ pub(crate) use platform::*;
 /// Whether rings have to work where the system refuses to lock their files.
 pub(crate) const MAY_REFUSE_LOCKS: bool = cfg!(target_os = "android");
 
+/// Whether every process that maps a ring can wake its receiver: not from one session to another.
+pub(crate) const WAKES_REACH_ALL: bool = cfg!(not(target_os = "windows"));
+
 /// What somebody sleeps for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {

@@ -197,6 +197,11 @@ impl Drop for Child {
     }
 }
 
+/// Ten times what is promised, for machines that have other things to do.
+pub(crate) fn soon() -> Duration {
+    Duration::from_secs(if is_under_qemu() { 10 } else { 1 })
+}
+
 /// Waits until something is so, looking often.
 pub(crate) fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
@@ -277,6 +282,8 @@ pub(crate) const TAIL: usize = 136;
 pub(crate) const HEAD_CACHE: usize = 144;
 pub(crate) const HEAD: usize = 256;
 pub(crate) const RECEIVER_WAIT: usize = 384;
+/// The value of the word there of a receiver that has waited for long. On Windows it only naps.
+pub(crate) const ASLEEP: u32 = if cfg!(windows) { 1 } else { 2 };
 
 impl Words {
     pub(crate) fn of(path: impl AsRef<Path>) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::os::{in_fork, is_emulated};
 use ipmpsc::{Receiver, Sender, SharedRingBuffer};
+use std::time::Duration;
 
 /// Lets this process do nothing but read, write and exit from here on, on pain of SIGKILL.
 fn forbid_system_calls() {
@@ -54,6 +55,33 @@ fn a_system_call_under_the_same_rule_is_death() {
         exit(0)
     });
     assert_eq!(child.wait(), -libc::SIGKILL);
+}
+
+/// How often this process has given its processor up by itself.
+fn switches() -> libc::c_long {
+    // SAFETY: plain numbers, which the call writes.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid struct to write.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    assert_eq!(result, 0, "a process may ask for its own usage");
+    usage.ru_nvcsw
+}
+
+#[test]
+fn an_idle_receiver_sleeps_until_it_is_roused() {
+    if is_emulated() {
+        return;
+    }
+    let child = in_fork(|| {
+        let ring = SharedRingBuffer::options().anonymous().expect("a ring can be made");
+        let receiver = Receiver::new(ring);
+        let before = switches();
+        let second = Duration::from_secs(1);
+        assert_eq!(receiver.recv_timeout::<u64>(second).expect("sound"), None);
+        // A nap, a sleep, and some for page faults; with naps alone, 11.
+        i32::from(switches() - before > 5)
+    });
+    assert_eq!(child.wait(), 0, "1: it was not left alone");
 }
 
 /// Memory of this process that is in no file, in KiB.

@@ -1,8 +1,8 @@
 //! Death and suspension at every named point of the protocol, and at random ones.
 
 use crate::children::{
-    CLAIM, Child, LONG, Note, RECEIVER_WAIT, Random, TAIL, Words, folder, is_under_qemu, listen,
-    say, wait_until,
+    ASLEEP, CLAIM, Child, LONG, Note, RECEIVER_WAIT, Random, TAIL, Words, folder, listen, say,
+    soon, wait_until,
 };
 use ipmpsc::{Options, Receiver, Sender, SharedRingBuffer, Spin};
 use std::collections::HashMap;
@@ -11,16 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 const CAPACITY: usize = 4096;
-/// Ten times what is promised, for machines that have other things to do.
-pub(crate) fn soon() -> Duration {
-    Duration::from_secs(if is_under_qemu() { 10 } else { 1 })
-}
-
 pub(crate) fn child(role: &str, args: &[&str]) {
     let number = |at: usize| args[at].parse::<u64>().expect("a number");
     match role {
         "sender" => sender(args[0], number(1) as u32, number(2), number(3) as usize),
-        "sleeper_waker" => wake_a_sleeper(args[0]),
+        "napper_waker" => wake_a_napper(args[0]),
         "receiver" => receiver(args[0], args[1]),
         "torturer" => torture(args[0], args[1], number(2) as u32, number(3)),
         other => panic!("no child is called {other}"),
@@ -39,10 +34,10 @@ fn sender(path: &str, who: u32, count: u64, body_len: usize) {
     listen();
 }
 
-fn wake_a_sleeper(path: &str) {
+fn wake_a_napper(path: &str) {
     let words = Words::of(path);
     let sender = Sender::new(SharedRingBuffer::open(path).expect("the ring can be opened"));
-    wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(SeqCst) == 1);
+    wait_until("the receiver naps", || words.half(RECEIVER_WAIT).load(SeqCst) == 1);
     sender.send(&Note::new(1, 0, 16)).expect("a note can be sent");
 }
 
@@ -220,11 +215,52 @@ fn a_sender_killed_while_it_wakes_the_receiver_has_sent() {
     let (_folder, path) = folder();
     let mut receiver = Receiver::new(small_ring(&path));
     receiver.set_spin(Spin::Never);
-    let mut victim = Child::start_to_fail("kills::sleeper_waker", &[&path], "commit-waking:kill");
+    // It then looks by itself whether all have gone, and so it never sleeps for long.
+    receiver.set_disconnect(true);
+    let mut victim = Child::start_to_fail("kills::napper_waker", &[&path], "commit-waking:kill");
     let note: Option<Note> = receiver.recv_timeout(LONG).expect("the ring is sound");
     assert_eq!(note, Some(Note::new(1, 0, 16)));
     assert!(victim.was_killed(), "commit-waking was never met");
     newcomer_can_send_the_largest(&path, &mut receiver);
+}
+
+#[test]
+fn a_sender_killed_anywhere_leaves_no_receiver_asleep_that_it_or_another_has_sent_to() {
+    // Where it dies, and how many of its notes arrive.
+    let cases = [
+        ("claim-locked", 0),
+        ("claim-ended", 0),
+        ("claim-marked", 0),
+        ("claim-moved", 0),
+        ("claim-rousing", 0),
+        ("claim-done", 0),
+        ("copy-half", 0),
+        ("commit-done", 1),
+    ];
+    for (point, arrive) in cases {
+        if point == "claim-rousing" && cfg!(windows) {
+            continue;
+        }
+        let (_folder, path) = folder();
+        let receiver = Receiver::new(small_ring(&path));
+        let words = Words::of(&path);
+        let sender = Sender::new(SharedRingBuffer::open(&path).expect("the ring can be opened"));
+        let waiting = std::thread::spawn(move || receiver.recv_timeout(LONG));
+        let word = words.half(RECEIVER_WAIT);
+        wait_until("the receiver sleeps", || word.load(SeqCst) == ASLEEP);
+        let fault = format!("{point}:kill");
+        let args = [path.as_str(), "1", "1", "16"];
+        let mut victim = Child::start_to_fail("kills::sender", &args, &fault);
+        assert!(victim.was_killed(), "{point} was never met");
+        let died = Instant::now();
+        if arrive == 0 {
+            sender.send(&Note::new(2, 0, 16)).expect("the ring is sound");
+        }
+        let note: Option<Note> = waiting.join().expect("no panic").expect("the ring is sound");
+        let took = died.elapsed();
+        assert_eq!(note.map(|note| note.who), Some(2 - arrive), "after a death at {point}");
+        assert!(took < soon(), "a death at {point} held the receiver up for {took:?}");
+    }
 }
 
 #[test]

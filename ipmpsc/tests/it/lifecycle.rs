@@ -1,8 +1,11 @@
 //! Attaching, leaving, forking, dying and replacing: who is there, and what becomes of the rest.
 
-use crate::children::{Child, Random, folder, listen, say, wait_until};
+use crate::children::{
+    ASLEEP, Child, RECEIVER_WAIT, Random, Words, folder, listen, say, soon, wait_until,
+};
 use ipmpsc::{Error, Options, Receiver, Sender, SharedRingBuffer};
 use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 pub(crate) fn child(role: &str, args: &[&str]) {
@@ -246,9 +249,10 @@ fn create_over_a_live_ring_closes_it_for_those_attached() {
     sender.send(&1_u64).expect("it fits");
     let mut receiver = Child::start("lifecycle::until_closed", &[&path]);
     assert_eq!(receiver.hear(), "1");
-    assert_eq!(receiver.hear_within(Duration::from_millis(60)), None, "it waits");
+    let words = Words::of(&path);
+    wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(SeqCst) == ASLEEP);
     let new = SharedRingBuffer::create(&path, 64).expect("a ring can be made");
-    assert_eq!(receiver.hear(), "Closed");
+    assert_eq!(receiver.hear_within(soon()).as_deref(), Some("Closed"));
     receiver.finish();
     assert!(matches!(sender.send(&2_u64), Err(Error::Closed)));
     assert!(matches!(sender.try_send(&[0_u64; 8]), Err(Error::Closed)));

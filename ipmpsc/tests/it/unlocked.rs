@@ -3,9 +3,8 @@
 //!
 //! A child is refused every lock by a filter of its own system calls, and told to bear it.
 
-use crate::children::{Child, folder, listen, say};
+use crate::children::{Child, folder, listen, say, soon};
 use crate::files::names;
-use crate::kills::soon;
 use crate::os::is_emulated;
 use crate::refusals::forbid_locks;
 use ipmpsc::{Error, Liveness, Options, Receiver, Sender, SharedRingBuffer};

@@ -103,7 +103,7 @@ fn a_timeout_without_end_is_waited_for_and_what_is_there_comes_at_once() {
         assert!(sender.send_when_empty_timeout(&2_u64, timeout).expect("no error"));
         assert_eq!(receiver.recv_timeout::<u64>(Duration::ZERO).expect("no error"), Some(2));
         let waiting = std::thread::spawn(move || receiver.recv_timeout::<u64>(timeout));
-        wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(Relaxed) == 1);
+        wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(Relaxed) != 0);
         sender.send(&3_u64).expect("no error");
         assert_eq!(waiting.join().expect("no panic").expect("no error"), Some(3));
     }
@@ -155,7 +155,7 @@ fn every_receive_without_end_takes_what_is_there_and_what_comes_later() {
         assert_eq!(receive(&mut receiver), Some(1));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| receive(&mut receiver));
-            wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(Relaxed) == 1);
+            wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(Relaxed) != 0);
             sender.send(&2_u64).expect("no error");
             assert_eq!(waiting.join().expect("no panic"), Some(2));
         });
@@ -198,7 +198,7 @@ fn sleepers_on_both_sides_are_woken_and_need_not_wait_for_the_ends_of_their_naps
             }
         });
         for round in 0..ROUNDS {
-            wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(Relaxed) == 1);
+            wait_until("the receiver sleeps", || words.half(RECEIVER_WAIT).load(Relaxed) != 0);
             for message in 0..MESSAGES {
                 sender.send(&(round * MESSAGES + message)).expect("no error");
             }

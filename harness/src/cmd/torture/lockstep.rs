@@ -2,8 +2,8 @@
 //! interleave, so that the same plan has the same history.
 //!
 //! Each process stands still at every named point until it is given its turn. Who sleeps is woken
-//! by another's wake, or by its own nap's end, which here the schedule decides. As long as nobody
-//! has died, nobody needs a nap's end to get on: if all sleep, a wake was lost.
+//! by another's wake, or if it only naps by that nap's end, which here the schedule decides. As
+//! long as nobody has died, nobody needs a nap's end to get on: if all sleep, a wake was lost.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -74,7 +74,7 @@ pub(super) fn run(
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     At(String),
-    Asleep { woken: bool },
+    Asleep { woken: bool, naps: bool },
     Done,
 }
 
@@ -187,7 +187,8 @@ impl<'a> Stage<'a> {
         self.history.push(format!("{:>5} {:<3} {at}", self.turns, actor.who.to_string()));
         actor.place = match at.as_str() {
             "done" => Place::Done,
-            "receiver sleeps" | "sender sleeps" => Place::Asleep { woken: false },
+            "receiver naps" | "sender sleeps" => Place::Asleep { woken: false, naps: true },
+            "receiver sleeps" => Place::Asleep { woken: false, naps: false },
             _ => Place::At(at.clone()),
         };
         actor.since = self.turns;
@@ -203,7 +204,8 @@ impl<'a> Stage<'a> {
         note_turn(&mut self.taken, who);
         match &self.actors[index].place {
             Place::At(at) => self.pass_on_wakes(&at.clone()),
-            Place::Asleep { woken } => {
+            Place::Asleep { woken: false, naps: false } => return Ok(()),
+            Place::Asleep { woken, .. } => {
                 let why = if *woken { "is woken" } else { "has slept its nap" };
                 self.history.push(format!("{:>5} {who:<3} {why}", self.turns));
             }
@@ -221,7 +223,7 @@ impl<'a> Stage<'a> {
     /// Whoever leaves this point has woken somebody, if it is one of waking.
     fn pass_on_wakes(&mut self, at: &str) {
         let asleep = |actor: &Actor, consumer: bool| {
-            actor.place == Place::Asleep { woken: false }
+            matches!(actor.place, Place::Asleep { woken: false, .. })
                 && (actor.who == Who::Consumer) == consumer
         };
         let longest = |actors: &[Actor], consumer| {
@@ -237,7 +239,9 @@ impl<'a> Stage<'a> {
             _ => return,
         };
         for index in woken {
-            self.actors[index].place = Place::Asleep { woken: true };
+            if let Place::Asleep { woken, .. } = &mut self.actors[index].place {
+                *woken = true;
+            }
         }
     }
 
@@ -357,7 +361,7 @@ impl<'a> Stage<'a> {
     }
 
     fn is_able(&self, index: usize) -> bool {
-        !matches!(self.actors[index].place, Place::Done | Place::Asleep { woken: false })
+        !matches!(self.actors[index].place, Place::Done | Place::Asleep { woken: false, .. })
     }
 
     /// Who is to go on once nobody says, the longest standing first; none if all are done.
@@ -369,12 +373,17 @@ impl<'a> Stage<'a> {
         if able.is_some() || all().all(|index| self.actors[index].place == Place::Done) {
             return Ok(able);
         }
-        if self.done.is_empty() {
+        let napping = longest(all().filter(|&index| self.naps(index)).collect());
+        if self.done.is_empty() || napping.is_none() {
             let what = format!("a wake was lost: all sleep; {}", self.standing());
             return Err(Trouble::Failed(what));
         }
-        let asleep = |&index: &usize| self.actors[index].place != Place::Done;
-        Ok(longest(all().filter(asleep).collect()))
+        Ok(napping)
+    }
+
+    /// Whether it will wake by itself.
+    fn naps(&self, index: usize) -> bool {
+        matches!(self.actors[index].place, Place::Asleep { naps: true, .. })
     }
 
     /// Stretches of turns, naps that end and deaths, as the seed has it.
@@ -383,8 +392,7 @@ impl<'a> Stage<'a> {
         while let Some(next) = self.next_able()? {
             let naps = random.random_bool(1.0 / NAP_EVERY);
             let may = |index: &usize| {
-                let place = &self.actors[*index].place;
-                *place != Place::Done && (self.is_able(*index) || naps || *index == next)
+                self.is_able(*index) || (self.naps(*index) && (naps || *index == next))
             };
             let able: Vec<_> = (0..self.actors.len()).filter(may).collect();
             let index = able[random.random_range(0..able.len())];
@@ -432,8 +440,9 @@ impl Actor {
     fn at(&self) -> String {
         match &self.place {
             Place::At(at) => at.clone(),
-            Place::Asleep { .. } if self.who == Who::Consumer => "receiver sleeps".into(),
-            Place::Asleep { .. } => "sender sleeps".into(),
+            Place::Asleep { .. } if self.who != Who::Consumer => "sender sleeps".into(),
+            Place::Asleep { naps: true, .. } => "receiver naps".into(),
+            Place::Asleep { .. } => "receiver sleeps".into(),
             Place::Done => "done".into(),
         }
     }

@@ -2,7 +2,7 @@
 //! ledger of what was sent and received, which every check reads.
 
 use super::stepped;
-use crate::layout::{Geometry, View};
+use crate::layout::{Geometry, SLEEPS, View};
 use crate::ring::Ring;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
@@ -34,7 +34,8 @@ pub(super) struct World {
     warm: u64,
     /// By slot: the processes that have its byte and its two life bytes.
     pub(super) locks: RefCell<[[Option<usize>; 3]; SLOTS as usize]>,
-    beds: [RefCell<VecDeque<usize>>; 2],
+    /// Who sleeps, and on which value of the word.
+    beds: [RefCell<VecDeque<(usize, u32)>>; 2],
     pub(super) ledger: RefCell<Ledger>,
 }
 
@@ -121,7 +122,7 @@ impl World {
         ring
     }
 
-    fn bed(&self, bed: Bed) -> &RefCell<VecDeque<usize>> {
+    fn bed(&self, bed: Bed) -> &RefCell<VecDeque<(usize, u32)>> {
         &self.beds[bed as usize]
     }
 
@@ -135,7 +136,7 @@ impl World {
         };
         stepped::step();
         if std::sync::atomic::AtomicU32::load(word, SeqCst) == expected {
-            self.bed(bed).borrow_mut().push_back(me);
+            self.bed(bed).borrow_mut().push_back((me, expected));
             stepped::step();
         }
     }
@@ -146,13 +147,18 @@ impl World {
     }
 
     fn is_asleep(&self, process: usize) -> bool {
-        self.beds.iter().any(|bed| bed.borrow().contains(&process))
+        self.beds.iter().any(|bed| bed.borrow().iter().any(|&(sleeper, _)| sleeper == process))
     }
 
     fn get_up(&self, process: usize) {
         for bed in &self.beds {
-            bed.borrow_mut().retain(|&sleeper| sleeper != process);
+            bed.borrow_mut().retain(|&(sleeper, _)| sleeper != process);
         }
+    }
+
+    /// Whether a receiver sleeps until it is roused.
+    fn receiver_sleeps(&self) -> bool {
+        self.bed(Bed::Receiver).borrow().iter().any(|&(_, word)| word == SLEEPS)
     }
 
     /// What the kernel frees when a process ends.
@@ -324,7 +330,9 @@ impl Machine {
             naps += 1;
             assert!(self.faults > 0, "nobody has died, and a wake was lost: {}", self.state());
             assert!(naps <= 2, "naps after the last death have not helped: {}", self.state());
-            (0..self.processes.len()).for_each(|process| self.end_nap(process));
+            let sleeps = self.world.receiver_sleeps();
+            let napping = |&it: &usize| !sleeps || self.processes[it].kind == Kind::Sender;
+            (0..self.processes.len()).filter(napping).for_each(|process| self.end_nap(process));
         }
     }
 
@@ -349,7 +357,9 @@ impl Machine {
         let handled = ledger.accounts.iter().all(|account| account.handled == account.committed);
         let ring = self.world.ring();
         let header = ring.view().header();
-        let empty = header.consumer.head.load(SeqCst) == header.producers.tail.load(SeqCst);
+        // A claim that a dead sender left can wait for the next.
+        let empty = header.consumer.head.load(SeqCst) == header.producers.tail.load(SeqCst)
+            || self.world.receiver_sleeps();
         !sending && handled && ledger.again.is_empty() && empty
     }
 }

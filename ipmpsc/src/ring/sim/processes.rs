@@ -168,8 +168,21 @@ impl Sender<'_> {
         }
     }
 
-    /// As `Sender::claim_slowly` with all the time there is.
+    fn rouse_receiver(&self) {
+        if self.ring.must_rouse() {
+            self.ring.rouse();
+            self.world.wake_one(Bed::Receiver);
+        }
+    }
+
     fn claim(&self, span: u64, messages: u64) -> Claim {
+        let claim = self.claim_slowly(span, messages);
+        self.rouse_receiver();
+        claim
+    }
+
+    /// As `Sender::claim_slowly` with all the time there is.
+    fn claim_slowly(&self, span: u64, messages: u64) -> Claim {
         loop {
             match self.ring.claim(self.me, span, messages, false) {
                 Ok(claim) => return claim,
@@ -185,6 +198,7 @@ impl Sender<'_> {
                 }
                 Err(Refused::Full) => {
                     self.wake_receiver();
+                    self.rouse_receiver();
                     if self.ring.may_fit(span, false) {
                         continue;
                     }
@@ -220,6 +234,7 @@ pub(super) fn receive_all(world: &World, process: usize, limit: u64) {
     }
     world.ledger.borrow_mut().receiver = Some(process);
     let mut cursor = ring.cursor().expect("nobody writes nonsense");
+    ring.disarm_receiver();
     loop {
         let busy = match ring.peek(&mut cursor).expect("nobody writes nonsense") {
             Peeked::Message { offset, len } => {
@@ -257,14 +272,16 @@ fn sleep(
     cursor: &mut Cursor,
     busy: Option<RecordWord>,
 ) {
-    ring.arm_receiver();
+    // Now so, now so, as a schedule has it.
+    let to_sleep = busy.is_none() && cursor.head.count_ones().is_multiple_of(2);
+    let armed = ring.arm_receiver(to_sleep);
     let unchanged = match ring.peek(cursor) {
         Ok(Peeked::Empty) => busy.is_none(),
         Ok(Peeked::Busy(word)) => busy == Some(word),
         _ => false,
     };
     if unchanged && !ring.has_freed(cursor) {
-        world.sleep(process, Bed::Receiver, 1);
+        world.sleep(process, Bed::Receiver, armed);
     }
     ring.disarm_receiver();
 }
