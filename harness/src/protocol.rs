@@ -164,7 +164,7 @@ pub(crate) enum Task {
     /// One message each way in turn.
     PingPong { size: usize, warmup_ns: u64, measure_ns: u64 },
     /// Messages of one size at a fixed rate over all producers.
-    Latency { size: usize, offered_per_s: u64, warmup_ns: u64, measure_ns: u64 },
+    Latency { size: usize, offered_per_s: u64, spin_ns: u64, warmup_ns: u64, measure_ns: u64 },
     /// One producer connects to so many channels, one after the other, and sends a message to each.
     Attach { size: usize, joins: u32 },
     /// One message, a silence of this length, and another message.

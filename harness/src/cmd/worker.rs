@@ -341,7 +341,7 @@ impl<'a> Ready<'a> {
     fn observe(mut self, at_ns: u64, ends: &mut Ends) -> Result<Report> {
         let (job, is_producer) = (self.job, self.job.role == Role::Producer);
         match job.task {
-            Task::Latency { size, offered_per_s, warmup_ns, measure_ns } => {
+            Task::Latency { size, offered_per_s, spin_ns, warmup_ns, measure_ns } => {
                 let producers = job.setup.producers;
                 let warm_at_ns = at_ns + warmup_ns;
                 let end_at_ns = warm_at_ns + measure_ns;
@@ -350,7 +350,8 @@ impl<'a> Ready<'a> {
                 if is_producer {
                     sys::sleep_sharply();
                     let (bodies, tx) = (self.bodies()?, ends.tx()?);
-                    latency::produce(job, schedule, bodies, tx, latency::wait_until)
+                    let wait = |due_ns| latency::wait_until(due_ns, spin_ns);
+                    latency::produce(job, schedule, bodies, tx, wait)
                 } else {
                     latency::consume(job, size, schedule, ends.rx()?, sys::now_ns)
                 }

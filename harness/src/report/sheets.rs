@@ -254,7 +254,8 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
             source.add(&mut sheet, name, line);
         }
         let what = "From when each message was due until it was received; service: from when its \
-                    send began; lag: the generator's own lateness.";
+                    send began; lag: the generator's own lateness, that of its sleeps where it \
+                    would take processors from others by spinning.";
         notes(&mut sheet, source, place, metric, what);
         sheet
     };

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::plan::{Kind, Run};
+use super::plan::{Kind, Run, processors};
 use crate::{
     child::{Crew, Plan, Trouble},
+    jobs::latency,
     profile::Table,
     protocol::{Report, Task},
     record::{AttachRow, Cell, IdleRow, LatencyRow, MemoryRow, PingPongRow, Row, ThroughputRow},
@@ -69,7 +70,8 @@ impl Times {
             Kind::Throughput => Task::Throughput { size, warmup_ns, measure_ns },
             Kind::PingPong => Task::PingPong { size, warmup_ns, measure_ns },
             Kind::Latency { offered_per_s } => {
-                Task::Latency { size, offered_per_s, warmup_ns, measure_ns }
+                let spin_ns = latency::spin_ns(offered_per_s, producers, processors());
+                Task::Latency { size, offered_per_s, spin_ns, warmup_ns, measure_ns }
             }
             Kind::Attach => Task::Attach { size, joins: self.table.joins },
             Kind::Idle => Task::Idle { size, for_ns: measure_ns },

@@ -228,7 +228,7 @@ impl Planner<'_> {
 }
 
 /// How many this process may use.
-fn processors() -> u32 {
+pub(super) fn processors() -> u32 {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(count).unwrap_or(u32::MAX)
 }
