@@ -254,8 +254,7 @@ fn latency(source: Source<'_>) -> Vec<Sheet> {
             source.add(&mut sheet, name, line);
         }
         let what = "From when each message was due until it was received; service: from when its \
-                    send began; lag: the generator's own lateness, that of its sleeps where it \
-                    would take processors from others by spinning.";
+                    send began; lag: the generator's own lateness.";
         notes(&mut sheet, source, place, metric, what);
         sheet
     };
