@@ -112,8 +112,8 @@ impl Receiver {
     /// Whether a receive from an empty ring is [`Error::Disconnected`] once there have been
     /// senders and all of them have gone. Otherwise, and by default, it waits for others.
     ///
-    /// To see that one was killed it looks around eleven times a second while it waits, where it would
-    /// sleep until it is woken.
+    /// To see that one was killed it looks around eleven times a second while it waits, where it
+    /// would sleep until it is woken.
     ///
     /// # Examples
     ///
