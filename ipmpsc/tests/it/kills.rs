@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 const CAPACITY: usize = 4096;
+
 pub(crate) fn child(role: &str, args: &[&str]) {
     let number = |at: usize| args[at].parse::<u64>().expect("a number");
     match role {
